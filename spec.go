@@ -65,10 +65,11 @@ type Spec struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
-// Process is what runs in the container. Nil Entrypoint and Command mean the image's.
+// Process is what runs in the container. Nil Entrypoint and Command mean the image's; empty ones are empty. An
+// Entrypoint of its own drops the image's command, as in Docker.
 type Process struct {
-	Entrypoint  []string `json:"entrypoint,omitempty"`
-	Command     []string `json:"command,omitempty"`
+	Entrypoint  []string `json:"entrypoint"`
+	Command     []string `json:"command"`
 	Env         []string `json:"env,omitempty"` // "NAME=value", sorted
 	WorkingDir  string   `json:"workingDir,omitempty"`
 	User        string   `json:"user,omitempty"` // as in an image config: name|uid[:name|gid]
