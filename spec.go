@@ -193,6 +193,9 @@ type Port struct {
 	HostIP    string `json:"hostIP,omitempty"`
 	Protocol  string `json:"protocol"` // tcp, udp
 	Mode      string `json:"mode"`     // ingress: through the gateway; host: kernel DNAT on the replica's node
+	// AppProtocol is Compose's app_protocol: "http" makes the gateway balance, hold and retry single requests on an
+	// ingress port; "" does so when a Route goes to Target; anything else is relayed as bytes.
+	AppProtocol string `json:"appProtocol,omitempty"`
 }
 
 // Route sends HTTP requests that match Host and PathPrefix to a port of the service.
