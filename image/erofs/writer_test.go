@@ -108,9 +108,9 @@ func everything(t testing.TB) []byte {
 	capable.PAXRecords["SCHILY.xattr.security.capability"] = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	capable.PAXRecords["SCHILY.xattr.user.note"] = "hi"
 	capable.PAXRecords["SCHILY.xattr.trusted.overlay.opaque"] = "y"
-	big := file("bin/attrs", "x")
+	big := file("bin/attrs", random(1500)) // with them, more than a block
 	for i := range 40 {
-		big.PAXRecords[fmt.Sprintf("SCHILY.xattr.user.%03d", i)] = strings.Repeat("v", i*11)
+		big.PAXRecords[fmt.Sprintf("SCHILY.xattr.user.%03d", i)] = strings.Repeat("v", i*4)
 	}
 	hs = append(hs, setuid, capable, big,
 		tar.Header{Name: "bin/su2", Typeflag: tar.TypeLink, Linkname: "bin/su"},
