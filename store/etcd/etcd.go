@@ -172,12 +172,16 @@ func serverConfig(cfg Config, log *zap.Logger) config.ServerConfig {
 		MaxSnapFiles:                      2,
 		MaxWALFiles:                       2,
 		QuotaBackendBytes:                 quotaBytes,
+		BackendBatchInterval:              time.Second, // of the database file; the log is on disk at once
+		BackendBatchLimit:                 2000,
 		BootstrapDefragThresholdMegabytes: defragMegabytes,
 		MaxTxnOps:                         1 << 16,
 		MaxRequestBytes:                   requestBytes,
 
-		TickMs:                     100,
-		ElectionTicks:              10,
+		// Each tick wakes the process: few of them keep an idle node idle. A member alone leads after one election
+		// timeout at most.
+		TickMs:                     200,
+		ElectionTicks:              4,
 		InitialElectionTickAdvance: true,
 		PreVote:                    true,
 		StrictReconfigCheck:        true,
@@ -186,8 +190,7 @@ func serverConfig(cfg Config, log *zap.Logger) config.ServerConfig {
 		WarningUnaryRequestDuration: time.Second,
 		DowngradeCheckTime:          time.Hour,
 		CompactHashCheckTime:        time.Hour,
-		AuthToken:                   "simple",
-		TokenTTL:                    300,
+		BcryptCost:                  10,
 		MaxLearners:                 1,
 		Metrics:                     "basic",
 		V2Deprecation:               config.V2DeprDefault,

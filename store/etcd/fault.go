@@ -66,6 +66,13 @@ type core struct {
 	fields []zapcore.Field
 }
 
+// expected are what etcd warns of on every first start: until its first snapshot, its files do not tell their version.
+var expected = map[string]bool{
+	"Failed to detect schema version":  true,
+	"failed to update storage version": true,
+	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
+}
+
 func (c *core) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
@@ -73,7 +80,7 @@ func (c *core) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) {
+	if c.Enabled(entry.Level) && !expected[entry.Message] {
 		return checked.AddCore(entry, c)
 	}
 	return checked
