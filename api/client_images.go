@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+
+	"github.com/holdfast/holdfast"
+)
+
+// Pull fetches an image and tells progress of each step. With always the registry is asked even if it is there.
+func (c *Client) Pull(ctx context.Context, ref string, always bool, progress func(PullProgress)) (Image, error) {
+	body := map[string]any{"ref": ref, "always": always}
+	for p, err := range stream[PullProgress](ctx, c, call{method: http.MethodPost, path: at("images", "pull"), json: body}) {
+		if err != nil {
+			return Image{}, err
+		}
+		progress(p)
+		if p.Image != nil {
+			return *p.Image, nil
+		}
+	}
+	return Image{}, holdfast.Errorf(holdfast.ErrUnavailable, "pull %s: the agent stopped before the image was there", ref)
+}
+
+// Import sends a tar and names the image ref; "" keeps the name that the tar holds.
+func (c *Client) Import(ctx context.Context, ref string, r io.Reader) (Image, error) {
+	var img Image
+	resp, err := c.do(ctx, call{
+		method: http.MethodPost, path: at("images", "import"),
+		query: values("ref", ref), raw: r, rawType: tarType,
+	})
+	if err != nil {
+		return img, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&img); err != nil {
+		return img, transportError(err)
+	}
+	return img, nil
+}
+
+// Images lists the node's images.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	return get[[]Image](ctx, c, call{method: http.MethodGet, path: at("images")})
+}
+
+// Image returns one image. ErrNotFound.
+func (c *Client) Image(ctx context.Context, ref string) (Image, error) {
+	return get[Image](ctx, c, call{method: http.MethodGet, path: at("images", "inspect"), query: values("ref", ref)})
+}
+
+// RemoveImage removes an image's name, and what nothing else needs.
+func (c *Client) RemoveImage(ctx context.Context, ref string) error {
+	_, err := get[none](ctx, c, call{method: http.MethodDelete, path: at("images"), query: values("ref", ref)})
+	return err
+}
+
+// PruneImages removes images that no release in history needs.
+func (c *Client) PruneImages(ctx context.Context) (Pruned, error) {
+	return get[Pruned](ctx, c, call{method: http.MethodPost, path: at("images", "prune")})
+}
+
+// Volumes lists the node's volumes.
+func (c *Client) Volumes(ctx context.Context) ([]Volume, error) {
+	return get[[]Volume](ctx, c, call{method: http.MethodGet, path: at("volumes")})
+}
+
+// Volume returns one volume. ErrNotFound.
+func (c *Client) Volume(ctx context.Context, name string) (Volume, error) {
+	return get[Volume](ctx, c, call{method: http.MethodGet, path: at("volumes", name)})
+}
+
+// RemoveVolume deletes a volume and its data.
+func (c *Client) RemoveVolume(ctx context.Context, name string) error {
+	_, err := get[none](ctx, c, call{method: http.MethodDelete, path: at("volumes", name)})
+	return err
+}
+
+// PruneVolumes deletes the volumes that no app names.
+func (c *Client) PruneVolumes(ctx context.Context) (Pruned, error) {
+	return get[Pruned](ctx, c, call{method: http.MethodPost, path: at("volumes", "prune")})
+}

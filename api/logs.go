@@ -1,0 +1,317 @@
+package api
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/container/logs"
+	"github.com/holdfast/holdfast/store"
+)
+
+type logsInput struct {
+	appInput
+	Service []string  `query:"service,explode" doc:"Only these services; none: all"`
+	Replica []string  `query:"replica,explode" doc:"Only these replicas"`
+	Since   time.Time `query:"since" doc:"Only lines written then or later"`
+	Tail    int       `query:"tail" default:"-1" doc:"At most this many of the newest lines of each replica; below 0 all"`
+	Follow  bool      `query:"follow" doc:"Go on with the lines to come, of replicas to come too"`
+}
+
+// appLogs writes what is there, merged by time, and then, when following, what comes, in the order that it comes.
+func (s *Server) appLogs(ctx context.Context, in *logsInput, emit func(LogLine) error) error {
+	snap := s.cfg.State.Snapshot()
+	if err := checkLogNames(snap, in); err != nil {
+		return err
+	}
+	f := &logFollower{server: s, in: in, marks: map[string]logMark{}}
+	if err := f.history(ctx, snap, emit); err != nil || !in.Follow {
+		return err
+	}
+	return f.follow(ctx, snap, emit)
+}
+
+func checkLogNames(snap *store.Snapshot, in *logsInput) error {
+	if _, err := viewApp(snap, in.App); err != nil {
+		return err
+	}
+	for _, name := range in.Service {
+		if _, err := viewOneService(snap, in.App, name); err != nil {
+			return err
+		}
+	}
+	for _, id := range in.Replica {
+		if _, err := viewOneReplica(snap, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logFollower knows up to where each replica's log was written out, so that following goes on right behind.
+type logFollower struct {
+	server *Server
+	in     *logsInput
+	marks  map[string]logMark // by replica
+}
+
+// logMark is the time of the last line written out and how many lines of that time were.
+type logMark struct {
+	at time.Time
+	n  int
+}
+
+func (m logMark) next(at time.Time) logMark {
+	if at.Equal(m.at) {
+		return logMark{at, m.n + 1}
+	}
+	return logMark{at, 1}
+}
+
+// wanted returns the replicas asked for.
+func (f *logFollower) wanted(snap *store.Snapshot) []ReplicaView {
+	return slices.DeleteFunc(viewReplicas(snap, f.in.App, "", true), func(r ReplicaView) bool {
+		byService := len(f.in.Service) > 0 && !slices.Contains(f.in.Service, r.Service)
+		byID := len(f.in.Replica) > 0 && !slices.Contains(f.in.Replica, r.ID)
+		return byService || byID
+	})
+}
+
+func (f *logFollower) history(ctx context.Context, snap *store.Snapshot, emit func(LogLine) error) error {
+	var sources []iter.Seq2[LogLine, error]
+	counts := map[string]int{}
+	for _, r := range f.wanted(snap) {
+		f.marks[r.ID] = logMark{at: f.in.Since}
+		if f.in.Tail == 0 {
+			f.marks[r.ID] = logMark{at: f.server.cfg.Now()}
+		}
+		sources = append(sources, linesOf(f.server.cfg.Logs.Logs(ctx, r.ID, f.in.Since, f.in.Tail, false), r))
+	}
+	for line, err := range mergeLogs(sources) {
+		if err != nil {
+			return err
+		}
+		f.marks[line.Replica] = f.marks[line.Replica].next(line.Time)
+		counts[line.Replica]++
+		if err := emit(line); err != nil {
+			return err
+		}
+	}
+	return f.recount(ctx, counts)
+}
+
+// recount corrects marks whose time is that of lines before the tail too: lines written at once share their time.
+func (f *logFollower) recount(ctx context.Context, counts map[string]int) error {
+	for id, count := range counts {
+		mark := f.marks[id]
+		if count != mark.n || count != f.in.Tail {
+			continue
+		}
+		mark.n = 0
+		for e, err := range f.server.cfg.Logs.Logs(ctx, id, mark.at, -1, false) {
+			if err != nil {
+				return err
+			}
+			if e.Time.Equal(mark.at) {
+				mark.n++
+			}
+		}
+		f.marks[id] = mark
+	}
+	return nil
+}
+
+// linesOf names the replica in each line. A replica without a log has no lines.
+func linesOf(entries iter.Seq2[logs.Entry, error], r ReplicaView) iter.Seq2[LogLine, error] {
+	return func(yield func(LogLine, error) bool) {
+		for e, err := range entries {
+			if errors.Is(err, holdfast.ErrNotFound) {
+				return
+			}
+			line := LogLine{Time: e.Time, App: r.App, Service: r.Service, Slot: r.Slot, Replica: r.ID,
+				Stream: e.Stream, Partial: e.Partial, Text: e.Text}
+			if !yield(line, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// follow starts one reader per replica, those that come up later included, and emits what they read.
+func (f *logFollower) follow(ctx context.Context, snap *store.Snapshot, emit func(LogLine) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines := make(chan LogLine, 256)
+	snaps := make(chan *store.Snapshot)
+	fail := make(chan error, 1)
+	go f.watch(ctx, snap.Revision, snaps, fail)
+	started := map[string]bool{}
+	for {
+		for _, r := range f.wanted(snap) {
+			if !started[r.ID] {
+				started[r.ID] = true
+				go f.read(ctx, r, f.marks[r.ID], lines, fail)
+			}
+		}
+		var err error
+		if snap, err = emitUntilSnapshot(ctx, lines, snaps, fail, emit); err != nil {
+			return err
+		}
+	}
+}
+
+// emitUntilSnapshot emits lines until the next snapshot, which may name new replicas.
+func emitUntilSnapshot(ctx context.Context, lines <-chan LogLine, snaps <-chan *store.Snapshot, fail <-chan error,
+	emit func(LogLine) error,
+) (*store.Snapshot, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case err := <-fail:
+			return nil, err
+		case snap := <-snaps:
+			return snap, nil
+		case line := <-lines:
+			for _, l := range withWaiting(line, lines) {
+				if err := emit(l); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+}
+
+// withWaiting returns line and those that wait behind it, by time: several replicas may have written at once.
+func withWaiting(line LogLine, lines <-chan LogLine) []LogLine {
+	batch := []LogLine{line}
+	for len(batch) < cap(lines) {
+		select {
+		case l := <-lines:
+			batch = append(batch, l)
+			continue
+		default:
+		}
+		break
+	}
+	slices.SortStableFunc(batch, func(a, b LogLine) int { return a.Time.Compare(b.Time) })
+	return batch
+}
+
+// watch sends each new snapshot until ctx ends.
+func (f *logFollower) watch(ctx context.Context, after int64, snaps chan<- *store.Snapshot, fail chan<- error) {
+	for {
+		snap, err := f.server.cfg.State.Wait(ctx, after)
+		if err != nil {
+			trySend(fail, err)
+			return
+		}
+		after = snap.Revision
+		select {
+		case snaps <- snap:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// read sends a replica's lines from its mark on: Since includes the mark's time, so that many lines are skipped.
+func (f *logFollower) read(ctx context.Context, r ReplicaView, mark logMark, lines chan<- LogLine, fail chan<- error) {
+	for line, err := range linesOf(f.server.cfg.Logs.Logs(ctx, r.ID, mark.at, -1, true), r) {
+		if err != nil {
+			trySend(fail, err)
+			return
+		}
+		if mark.n > 0 && line.Time.Equal(mark.at) {
+			mark.n--
+			continue
+		}
+		select {
+		case lines <- line:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func trySend(fail chan<- error, err error) {
+	select {
+	case fail <- err:
+	default:
+	}
+}
+
+// mergeLogs yields the lines of all logs by time. Each source is in order by itself; lines of equal time come in the order
+// of the sources.
+func mergeLogs(sources []iter.Seq2[LogLine, error]) iter.Seq2[LogLine, error] {
+	return func(yield func(LogLine, error) bool) {
+		h := logHeap{}
+		for i, source := range sources {
+			next, stop := iter.Pull2(source)
+			defer stop()
+			if line, err, ok := next(); ok {
+				h = append(h, &logHead{line: line, err: err, order: i, next: next})
+			}
+		}
+		heap.Init(&h)
+		for len(h) > 0 {
+			head := h[0]
+			if !yield(head.line, head.err) || head.err != nil {
+				return
+			}
+			line, err, ok := head.next()
+			if !ok {
+				heap.Pop(&h)
+				continue
+			}
+			// A line that claims to be older than the one before it comes right behind it.
+			if line.Time.Before(head.line.Time) {
+				head.floor = maxTime(head.floor, head.line.Time)
+			}
+			head.line, head.err = line, err
+			heap.Fix(&h, 0)
+		}
+	}
+}
+
+// logHead is the next line of one log.
+type logHead struct {
+	line  LogLine
+	err   error
+	order int
+	floor time.Time // the latest time of its lines so far, when they went back
+	next  func() (LogLine, error, bool)
+}
+
+func (h *logHead) at() time.Time { return maxTime(h.line.Time, h.floor) }
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+type logHeap []*logHead
+
+func (h logHeap) Len() int      { return len(h) }
+func (h logHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *logHeap) Push(x any)   { *h = append(*h, x.(*logHead)) }
+
+func (h logHeap) Less(i, j int) bool {
+	if c := h[i].at().Compare(h[j].at()); c != 0 {
+		return c < 0
+	}
+	return h[i].order < h[j].order
+}
+
+func (h *logHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return last
+}

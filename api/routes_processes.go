@@ -1,0 +1,124 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/container"
+)
+
+// forwardProtocol is the Upgrade header's value of a forwarded port: bytes as they are, both ways, half-closes included.
+const forwardProtocol = "holdfast-tcp/1"
+
+func (s *Server) routeProcesses() {
+	const tag = "processes"
+	const framed = "Frames both ways: one byte of type (0 stdin, 1 stdout, 2 stderr, 3 resize: rows and columns of two bytes, " +
+		"4 signal: one byte, 5 close stdin, 6 exit: code of four bytes, 7 error: a problem, 8 input taken: bytes, in four), " +
+		"four bytes of length, big endian, payload of at most 64 KiB. At most 256 KiB of stdin may be under way: sent, and not yet taken. " +
+		"Exit or error is the last frame."
+	handleRaw(s, operation("POST /v1/replicas/{replica}/exec", "exec", tag, "Run another process in a replica"),
+		upgrade(Protocol, framed), s.exec)
+	handleRaw(s, operation("POST /v1/replicas/{replica}/attach", "attach", tag, "Connect to a replica's standard streams"),
+		upgrade(Protocol, framed), s.attach)
+	handleRaw(s, operation("POST /v1/replicas/{replica}/forward", "forward-port", tag, "Connect to a TCP port inside a replica"),
+		upgrade(forwardProtocol, "The TCP connection's bytes, both ways"), s.forward)
+}
+
+type execInput struct {
+	replicaInput
+	Body container.ExecSpec
+}
+
+func (s *Server) exec(ctx context.Context, in *execInput) (*huma.StreamResponse, error) {
+	if len(in.Body.Args) == 0 {
+		return nil, holdfast.Errorf(holdfast.ErrInvalid, "exec without a command")
+	}
+	if _, err := s.replica(in.Replica); err != nil {
+		return nil, err
+	}
+	p, err := s.cfg.Processes.Exec(ctx, in.Replica, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return upgradedExec(p), nil
+}
+
+func (s *Server) attach(ctx context.Context, in *replicaInput) (*huma.StreamResponse, error) {
+	if _, err := s.replica(in.Replica); err != nil {
+		return nil, err
+	}
+	p, err := s.cfg.Processes.Attach(ctx, in.Replica)
+	if err != nil {
+		return nil, err
+	}
+	return upgradedExec(p), nil
+}
+
+func upgradedExec(p container.Exec) *huma.StreamResponse {
+	return upgraded(Protocol, func(_ context.Context, conn net.Conn, r *bufio.Reader) {
+		defer p.Close()
+		serveExec(conn, r, p)
+	}, func() { _ = p.Close() })
+}
+
+type forwardInput struct {
+	replicaInput
+	Port uint16 `query:"port" required:"true" minimum:"1" doc:"TCP port in the replica"`
+}
+
+func (s *Server) forward(ctx context.Context, in *forwardInput) (*huma.StreamResponse, error) {
+	if _, err := s.replica(in.Replica); err != nil {
+		return nil, err
+	}
+	target, err := s.cfg.Processes.Dial(ctx, in.Replica, in.Port)
+	if err != nil {
+		return nil, err
+	}
+	return upgraded(forwardProtocol, func(_ context.Context, conn net.Conn, r *bufio.Reader) {
+		defer target.Close()
+		Join(bufferedConn{conn, r}, target)
+	}, func() { _ = target.Close() }), nil
+}
+
+// Join copies between two connections until both directions ended, and passes each half-close on.
+func Join(a, b net.Conn) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		oneWay(a, b)
+	}()
+	oneWay(b, a)
+	<-done
+}
+
+func oneWay(dst, src net.Conn) {
+	_, err := io.Copy(dst, src)
+	if half, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
+		if half.CloseWrite() == nil {
+			return
+		}
+	}
+	_ = dst.Close()
+	_ = src.Close()
+}
+
+// bufferedConn is a connection of which some bytes were read ahead.
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// CloseWrite passes a half-close on where the connection has one.
+func (c bufferedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Conn.Close()
+}

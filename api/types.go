@@ -1,0 +1,148 @@
+package api
+
+import (
+	"time"
+
+	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/container"
+)
+
+// Info tells about the agent that answers.
+type Info struct {
+	Version  string    `json:"version"`
+	Revision string    `json:"revision,omitempty" doc:"VCS revision it was built from"`
+	PID      int       `json:"pid"`
+	Node     string    `json:"node" doc:"ID of the agent's node"`
+	DataDir  string    `json:"dataDir"`
+	RunDir   string    `json:"runDir"`
+	Started  time.Time `json:"started"`
+	Gateway  []string  `json:"gateway,omitempty" doc:"Addresses where the gateway takes HTTP, as host:port"`
+}
+
+// AppView is an app with all its services and replicas, at one revision.
+type AppView struct {
+	holdfast.App
+	Revision int64         `json:"revision" doc:"Of the snapshot that this was read from"`
+	Services []ServiceView `json:"services"`
+}
+
+// ServiceView is a service, what of its release matters to a reader, and its replicas.
+type ServiceView struct {
+	holdfast.Service
+	Kind       holdfast.Kind    `json:"kind"`
+	KindReason string           `json:"kindReason"`
+	Mode       holdfast.Mode    `json:"mode"`
+	Image      string           `json:"image"`
+	Want       int              `json:"want" doc:"Replicas wanted"`
+	Ready      int              `json:"ready" doc:"Replicas of any release that are ready"`
+	Updated    int              `json:"updated" doc:"Ready replicas of the wanted release"`
+	Ports      []holdfast.Port  `json:"ports,omitempty"`
+	Routes     []holdfast.Route `json:"routes,omitempty"`
+	Replicas   []ReplicaView    `json:"replicas" doc:"By slot, then creation"`
+}
+
+// ReplicaView is a replica with what it really does.
+type ReplicaView struct {
+	holdfast.Replica
+	Status   holdfast.Status `json:"status"`
+	InFlight int             `json:"inFlight,omitempty" doc:"Requests still in flight at gateways, while draining"`
+	Ports    []holdfast.Port `json:"ports,omitempty"`
+}
+
+// Changes is what a verb changed, or would change.
+type Changes struct {
+	Revision int64    `json:"revision,omitempty" doc:"Of the commit; 0 when nothing was committed"`
+	Changes  []Change `json:"changes"`
+}
+
+// Change is one decided step.
+type Change struct {
+	What    string `json:"what"`
+	Why     string `json:"why,omitempty"`
+	App     string `json:"app,omitempty"`
+	Service string `json:"service,omitempty"`
+}
+
+// LogLine is one line of a replica's output. It is whole unless Partial.
+type LogLine struct {
+	Time    time.Time `json:"time"`
+	App     string    `json:"app"`
+	Service string    `json:"service"`
+	Slot    int       `json:"slot"`
+	Replica string    `json:"replica"`
+	Stream  string    `json:"stream" enum:"stdout,stderr"`
+	Partial bool      `json:"partial,omitempty" doc:"The line goes on in the next entry of this replica and stream"`
+	Text    string    `json:"text"`
+}
+
+// Usage is one round of readings of replicas' use of resources.
+type Usage struct {
+	Time     time.Time      `json:"time"`
+	Replicas []ReplicaUsage `json:"replicas"`
+}
+
+// ReplicaUsage is one replica's reading.
+type ReplicaUsage struct {
+	ID      string          `json:"id"`
+	App     string          `json:"app"`
+	Service string          `json:"service"`
+	Slot    int             `json:"slot"`
+	Node    string          `json:"node"`
+	Stats   container.Stats `json:"stats"`
+}
+
+// Image is an image in the node's store.
+type Image struct {
+	Name      string    `json:"name" doc:"Reference it is stored under"`
+	Digest    string    `json:"digest" doc:"Of its manifest: sha256:<hex>"`
+	SizeBytes int64     `json:"sizeBytes" doc:"Of its layers, compressed"`
+	Created   time.Time `json:"created,omitzero"`
+	Platform  string    `json:"platform,omitempty"`
+	InUse     bool      `json:"inUse,omitempty" doc:"A release in history needs it"`
+}
+
+// Pinned returns the reference that names exactly this image: "name@sha256:…".
+func (i Image) Pinned() string {
+	if i.Digest == "" {
+		return i.Name
+	}
+	return i.Name + "@" + i.Digest
+}
+
+// PullProgress is one line of a pull's progress. The last one has Image set, or the stream ends with an error.
+type PullProgress struct {
+	Ref    string `json:"ref"`
+	Layer  string `json:"layer,omitempty" doc:"Digest; empty for the image as a whole"`
+	Phase  string `json:"phase" doc:"resolving, waiting, pulling, unpacking, done, present"`
+	Bytes  int64  `json:"bytes,omitempty"`
+	Total  int64  `json:"total,omitempty"`
+	Image  *Image `json:"image,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Pruned is what a prune removed.
+type Pruned struct {
+	Removed    []string `json:"removed"`
+	FreedBytes int64    `json:"freedBytes"`
+}
+
+// Volume is a named volume on a node.
+type Volume struct {
+	Name      string            `json:"name"`
+	App       string            `json:"app,omitempty"`
+	Driver    string            `json:"driver,omitempty"`
+	Node      string            `json:"node,omitempty"`
+	Path      string            `json:"path,omitempty" doc:"Where its data is on the node"`
+	SizeBytes int64             `json:"sizeBytes"`
+	Created   time.Time         `json:"created,omitzero"`
+	UsedBy    []string          `json:"usedBy,omitempty" doc:"Replicas"`
+	Labels    map[string]string `json:"labels,omitempty"`
+}
+
+// RouteView is one route of one service.
+type RouteView struct {
+	App     string         `json:"app"`
+	Service string         `json:"service"`
+	Route   holdfast.Route `json:"route"`
+	Ready   int            `json:"ready" doc:"Replicas ready to answer"`
+}
