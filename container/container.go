@@ -76,9 +76,13 @@ type Spec struct {
 	// in by the runtime. A field that the runtime cannot honour is an error, never ignored.
 	OCI    *specs.Spec `json:"oci"`
 	Rootfs Rootfs      `json:"rootfs"`
-	Init   bool        `json:"init,omitempty"` // a PID 1 of ours that reaps and forwards signals
-	Stdin  bool        `json:"stdin,omitempty"`
-	Log    Log         `json:"log"`
+	// User, name|uid[:name|gid], and further Groups, names or ids, are looked up in the container's own /etc/passwd and
+	// /etc/group. They replace OCI.Process.User's ids, if not empty.
+	User   string   `json:"user,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	Init   bool     `json:"init,omitempty"` // a PID 1 of ours that reaps and forwards signals
+	Stdin  bool     `json:"stdin,omitempty"`
+	Log    Log      `json:"log"`
 	// Labels are kept and returned in Status: the caller's own.
 	Labels map[string]string `json:"labels,omitempty"`
 }
