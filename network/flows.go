@@ -1,0 +1,128 @@
+package network
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A flow, once NATed, goes where it first went until conntrack forgets it; for UDP that can be never, while the client
+// keeps sending. So what a new table takes away is cut from conntrack: the next packet is then NATed anew.
+
+// flowRules tell which flows a table no longer wants.
+type flowRules struct {
+	subnets []netip.Prefix                      // of this table's and the last one's networks
+	known   map[netip.Addr]bool                 // replicas and service addresses
+	vips    map[netip.Addr][]netip.Addr         // ready replicas by service address
+	udp     map[netip.AddrPort][]netip.AddrPort // targets by published UDP port; address invalid: any of the node
+	local   map[netip.Addr]bool                 // addresses of the node
+}
+
+// newFlowRules returns the rules of t, which follows last.
+func newFlowRules(last, t Table, local map[netip.Addr]bool) flowRules {
+	r := flowRules{known: map[netip.Addr]bool{}, vips: backendsOf(t), udp: udpPorts(t), local: local}
+	for _, n := range slices.Concat(last.Networks, t.Networks) {
+		if !slices.Contains(r.subnets, n.Subnet) {
+			r.subnets = append(r.subnets, n.Subnet)
+		}
+	}
+	for _, p := range t.Endpoints {
+		for _, a := range p.Addrs {
+			r.known[a] = true
+		}
+	}
+	for vip := range r.vips {
+		r.known[vip] = true
+	}
+	return r
+}
+
+func udpPorts(t Table) map[netip.AddrPort][]netip.AddrPort {
+	out := map[netip.AddrPort][]netip.AddrPort{}
+	for _, h := range t.HostPorts {
+		if h.Protocol != "udp" {
+			continue
+		}
+		ip := h.HostIP
+		if ip.IsValid() && ip.IsUnspecified() {
+			ip = netip.Addr{}
+		}
+		out[netip.AddrPortFrom(ip, h.Port)] = h.To
+	}
+	return out
+}
+
+// stale reports whether flow f is to be cut.
+func (r flowRules) stale(f *netlink.ConntrackFlow) bool {
+	src, dst, server := addrOf(f.Forward.SrcIP), addrOf(f.Forward.DstIP), addrOf(f.Reverse.SrcIP)
+	if r.gone(src) || r.gone(dst) || r.gone(server) {
+		return true
+	}
+	if f.Forward.Protocol != unix.IPPROTO_UDP {
+		return false
+	}
+	if backends, ok := r.vips[dst]; ok {
+		return !slices.Contains(backends, server)
+	}
+	if !r.local[dst] {
+		return false
+	}
+	targets, ok := r.udp[netip.AddrPortFrom(dst, f.Forward.DstPort)]
+	if !ok {
+		targets, ok = r.udp[netip.AddrPortFrom(netip.Addr{}, f.Forward.DstPort)]
+	}
+	return ok && !slices.Contains(targets, netip.AddrPortFrom(server, f.Reverse.SrcPort))
+}
+
+// gone reports whether a is an address of our networks that nobody has.
+func (r flowRules) gone(a netip.Addr) bool {
+	return !r.known[a] && slices.ContainsFunc(r.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (r flowRules) MatchConntrackFlow(f *netlink.ConntrackFlow) bool { return r.stale(f) }
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+// takesAway reports whether t ends flows that last had. Looking at all flows costs time, so it is done only then.
+func takesAway(last, t Table) bool {
+	now := newFlowRules(last, t, nil)
+	for _, p := range last.Endpoints {
+		for _, a := range p.Addrs {
+			if !now.known[a] {
+				return true
+			}
+		}
+	}
+	for vip, backends := range backendsOf(last) {
+		left, ok := now.vips[vip]
+		if !ok || slices.ContainsFunc(backends, func(a netip.Addr) bool { return !slices.Contains(left, a) }) {
+			return true
+		}
+	}
+	return !maps.EqualFunc(udpPorts(last), now.udp, slices.Equal)
+}
+
+// cut ends the flows that t, which follows last, does not want.
+func (n *Network) cut(last, t Table) error {
+	addrs, err := n.nl.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list the node's addresses: %w", err)
+	}
+	local := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		local[addrOf(a.IP)] = true
+	}
+	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, newFlowRules(last, t, local)); err != nil {
+		return fmt.Errorf("cut stale flows: %w", err)
+	}
+	return nil
+}
