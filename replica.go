@@ -28,7 +28,8 @@ type Replica struct {
 	Created   time.Time             `json:"created"`
 	StopWhy   string                `json:"stopWhy,omitempty"` // why it is to stop
 	StopSince time.Time             `json:"stopSince,omitzero"`
-	Kill      bool                  `json:"kill,omitempty"` // stop at once: no drain, no grace
+	Kill      bool                  `json:"kill,omitempty"`      // stop at once: no drain, no grace
+	Successor int                   `json:"successor,omitempty"` // release that takes its slot once it has stopped; 0: not for an update
 }
 
 // State of a replica as its node sees it. States only move forward, in the order of the constants.
