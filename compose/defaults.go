@@ -1,0 +1,91 @@
+package compose
+
+import (
+	"time"
+
+	"github.com/holdfast/holdfast"
+)
+
+// What is filled in where a file says nothing.
+const (
+	defaultStopGrace      = holdfast.Duration(10 * time.Second)
+	defaultPIDs           = 4096
+	defaultLogBytes       = 10 << 20
+	defaultLogFiles       = 3
+	defaultRestartDelay   = holdfast.Duration(100 * time.Millisecond)
+	defaultRestartMax     = holdfast.Duration(30 * time.Second)
+	defaultRestartWindow  = holdfast.Duration(10 * time.Second)
+	defaultOneShotRetries = 3
+	defaultMonitor        = holdfast.Duration(5 * time.Second)
+	defaultDeadline       = holdfast.Duration(60 * time.Second)
+	defaultParallelism    = 1
+
+	defaultInterval      = holdfast.Duration(10 * time.Second)
+	defaultTimeout       = holdfast.Duration(30 * time.Second)
+	defaultRetries       = 3
+	defaultStartPeriod   = holdfast.Duration(60 * time.Second)
+	defaultStartInterval = holdfast.Duration(time.Second)
+
+	defaultReadyInterval    = holdfast.Duration(2 * time.Second)
+	defaultProbeTimeout     = holdfast.Duration(5 * time.Second)
+	defaultNetStartInterval = holdfast.Duration(100 * time.Millisecond)
+	defaultFileMode         = 0o444
+	maxReplicas             = 10000
+	maxSecretBytes          = 500 << 10
+	maxConfigBytes          = 1 << 20
+	hostGateway             = "169.254.1.1" // the node, as every container sees it
+	defaultNetwork          = "default"
+	localRepository         = "holdfast.local/"
+	secretDir, configDir    = "/run/secrets/", "/"
+)
+
+// Default is one row of the table of defaults.
+type Default struct {
+	Key   string // of the Compose file
+	Value string
+	Why   string // where it differs from what Docker does, or needs a word
+}
+
+// Defaults are all values that Load fills in, in the order of the documentation.
+var Defaults = []Default{
+	{"x-holdfast.kind", "inferred", "the reason is shown by `holdfast config`"},
+	{"deploy.mode", "replicated", ""},
+	{"deploy.replicas, scale", "1", ""},
+	{"deploy.endpoint_mode", "vip", ""},
+	{"restart, deploy.restart_policy.condition", "any", "Holdfast keeps servers running; Docker's default is no"},
+	{"the same, when others wait for service_completed_successfully", "on-failure, 3 attempts", "such a service is a one-shot: it is meant to end"},
+	{"deploy.restart_policy.delay", "100ms, doubled up to 30s while replicas keep failing",
+		"counts from the second failure in a row: the first replacement of a healthy service is immediate"},
+	{"deploy.restart_policy.max_attempts", "unlimited", ""},
+	{"deploy.restart_policy.window", "10s", "a replica that stays up this long resets the delay"},
+	{"deploy.update_config.order", "start-first for stateless, stop-first for stateful with data, a fixed address or the node's network",
+		"Docker's default is stop-first"},
+	{"deploy.update_config.parallelism", "1", ""},
+	{"deploy.update_config.delay", "0s", ""},
+	{"deploy.update_config.monitor", "5s", ""},
+	{"deploy.update_config.failure_action", "rollback", "Docker's default is pause"},
+	{"deploy.update_config.max_failure_ratio", "0", ""},
+	{"time for a new replica to become ready", "60s, or start_period + retries × interval where that is longer", "no key of Compose's"},
+	{"deploy.rollback_config", "as update_config, all replicas at once, failure_action pause", ""},
+	{"stop_signal", "the image's, else SIGTERM", ""},
+	{"stop_grace_period", "10s", ""},
+	{"pids_limit", "4096", "Docker has no limit"},
+	{"logging", "10 MB × 3 files for each replica", "Docker keeps everything"},
+	{"shm_size", "64 MiB", ""},
+	{"healthcheck.interval", "10s", "Docker's default is 30s"},
+	{"healthcheck.timeout", "30s", ""},
+	{"healthcheck.retries", "3", ""},
+	{"healthcheck.start_period", "60s", "Docker's default is 0s, but it first looks after 30s"},
+	{"healthcheck.start_interval", "1s", "Docker's default is 5s"},
+	{"x-holdfast.health.readiness.interval", "2s", ""},
+	{"x-holdfast.health.liveness.interval", "10s", ""},
+	{"x-holdfast.health.*.timeout", "5s; exec 30s", ""},
+	{"x-holdfast.health.*.retries", "3", ""},
+	{"x-holdfast.health.*.start_period", "60s", ""},
+	{"x-holdfast.health.*.start_interval", "100ms; exec 1s", ""},
+	{"secrets[].target, configs[].target", "/run/secrets/<source>, /<source>", ""},
+	{"secrets[].mode, configs[].mode", "0444", ""},
+	{"pull_policy", "missing; never for an image with a source", ""},
+	{"jobs.*.triggers.schedule[].concurrency", "forbid", ""},
+	{"jobs.*.triggers.schedule[].missed_fires", "skip", ""},
+}
