@@ -38,17 +38,22 @@ func (n *Network) apply(t Table) error {
 	if err := n.applyRoutes(t); err != nil {
 		return err
 	}
-	if n.last == nil || takesAway(*n.last, t) {
-		var last Table
-		if n.last != nil {
-			last = *n.last
-		}
-		n.last = nil // until the flows are cut
-		if err := n.cut(last, t); err != nil {
-			return err
-		}
+	return n.applyFlows(newFlowRules(t))
+}
+
+func (n *Network) applyFlows(want flowRules) error {
+	last := n.last
+	if last == nil { // first of this process, or the one before failed
+		last = &flowRules{}
+	} else if !want.takesAway(*last) {
+		n.last = &want
+		return nil
 	}
-	n.last = &t
+	n.last = nil
+	if err := n.cut(want, *last); err != nil {
+		return err
+	}
+	n.last = &want
 	return nil
 }
 

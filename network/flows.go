@@ -14,22 +14,19 @@ import (
 // A flow, once NATed, goes where it first went until conntrack forgets it; for UDP that can be never, while the client
 // keeps sending. So what a new table takes away is cut from conntrack: the next packet is then NATed anew.
 
-// flowRules tell which flows a table no longer wants.
+// flowRules tell which flows a table wants. They share nothing with it.
 type flowRules struct {
-	subnets []netip.Prefix                      // of this table's and the last one's networks
+	subnets []netip.Prefix                      // of all networks
 	known   map[netip.Addr]bool                 // replicas and service addresses
 	vips    map[netip.Addr][]netip.Addr         // ready replicas by service address
 	udp     map[netip.AddrPort][]netip.AddrPort // targets by published UDP port; address invalid: any of the node
 	local   map[netip.Addr]bool                 // addresses of the node
 }
 
-// newFlowRules returns the rules of t, which follows last.
-func newFlowRules(last, t Table, local map[netip.Addr]bool) flowRules {
-	r := flowRules{known: map[netip.Addr]bool{}, vips: backendsOf(t), udp: udpPorts(t), local: local}
-	for _, n := range slices.Concat(last.Networks, t.Networks) {
-		if !slices.Contains(r.subnets, n.Subnet) {
-			r.subnets = append(r.subnets, n.Subnet)
-		}
+func newFlowRules(t Table) flowRules {
+	r := flowRules{known: map[netip.Addr]bool{}, vips: backendsOf(t), udp: udpPorts(t)}
+	for _, n := range t.Networks {
+		r.subnets = append(r.subnets, n.Subnet)
 	}
 	for _, p := range t.Endpoints {
 		for _, a := range p.Addrs {
@@ -52,7 +49,7 @@ func udpPorts(t Table) map[netip.AddrPort][]netip.AddrPort {
 		if ip.IsValid() && ip.IsUnspecified() {
 			ip = netip.Addr{}
 		}
-		out[netip.AddrPortFrom(ip, h.Port)] = h.To
+		out[netip.AddrPortFrom(ip, h.Port)] = slices.Clone(h.To)
 	}
 	return out
 }
@@ -92,36 +89,34 @@ func addrOf(ip net.IP) netip.Addr {
 	return a.Unmap()
 }
 
-// takesAway reports whether t ends flows that last had. Looking at all flows costs time, so it is done only then.
-func takesAway(last, t Table) bool {
-	now := newFlowRules(last, t, nil)
-	for _, p := range last.Endpoints {
-		for _, a := range p.Addrs {
-			if !now.known[a] {
-				return true
-			}
-		}
-	}
-	for vip, backends := range backendsOf(last) {
-		left, ok := now.vips[vip]
-		if !ok || slices.ContainsFunc(backends, func(a netip.Addr) bool { return !slices.Contains(left, a) }) {
+// takesAway reports whether r ends flows that last had. Looking at all flows costs time, so it is done only then.
+func (r flowRules) takesAway(last flowRules) bool {
+	for a := range last.known {
+		if !r.known[a] {
 			return true
 		}
 	}
-	return !maps.EqualFunc(udpPorts(last), now.udp, slices.Equal)
+	for vip, backends := range last.vips {
+		left := r.vips[vip]
+		if slices.ContainsFunc(backends, func(a netip.Addr) bool { return !slices.Contains(left, a) }) {
+			return true
+		}
+	}
+	return !maps.EqualFunc(last.udp, r.udp, slices.Equal)
 }
 
-// cut ends the flows that t, which follows last, does not want.
-func (n *Network) cut(last, t Table) error {
+// cut ends the flows that r does not want, those of networks that only last had too.
+func (n *Network) cut(r, last flowRules) error {
 	addrs, err := n.nl.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("list the node's addresses: %w", err)
 	}
-	local := map[netip.Addr]bool{}
+	r.subnets = slices.Concat(r.subnets, last.subnets)
+	r.local = map[netip.Addr]bool{}
 	for _, a := range addrs {
-		local[addrOf(a.IP)] = true
+		r.local[addrOf(a.IP)] = true
 	}
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, newFlowRules(last, t, local)); err != nil {
+	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, r); err != nil {
 		return fmt.Errorf("cut stale flows: %w", err)
 	}
 	return nil

@@ -3,17 +3,19 @@ package network
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // refresh makes r what the kernel has. It reads all only when anything was committed since r knew it.
 func (r *ruleset) refresh() error {
-	gen, err := r.generation()
+	gen, err := generation()
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func (r *ruleset) read(conn *nftables.Conn) error {
 		return nil
 	}
 	r.exists = true
-	if r.intact, err = r.readChains(conn, tables[i]); err != nil || !r.intact {
+	if r.intact, err = r.readChains(conn); err != nil || !r.intact {
 		return err
 	}
 	r.have = contents{}
@@ -56,8 +58,12 @@ func (r *ruleset) read(conn *nftables.Conn) error {
 }
 
 // readChains finds the balancers' chains and tells whether every chain has as many rules as we gave it.
-func (r *ruleset) readChains(conn *nftables.Conn, table *nftables.Table) (intact bool, err error) {
+func (r *ruleset) readChains(conn *nftables.Conn) (intact bool, err error) {
 	all, err := conn.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		return false, err
+	}
+	got, err := r.countRules()
 	if err != nil {
 		return false, err
 	}
@@ -78,15 +84,76 @@ func (r *ruleset) readChains(conn *nftables.Conn, table *nftables.Table) (intact
 			r.chains[c.Name] = true
 			rules = len(balancers[0].rules(1))
 		}
-		got, err := conn.GetRules(table, c)
-		if err != nil {
-			return false, err
-		}
-		if len(got) != rules {
+		if got[c.Name] != rules {
 			return false, nil
 		}
 	}
 	return missing == 0, nil
+}
+
+// countRules returns how many rules each chain of the table has.
+func (r *ruleset) countRules() (map[string]int, error) {
+	filter, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_RULE_TABLE, Data: []byte(r.table + "\x00")}})
+	if err != nil {
+		return nil, err
+	}
+	rules, err := ask(unix.NFT_MSG_GETRULE, netlink.Request|netlink.Dump, filter)
+	if err != nil {
+		return nil, fmt.Errorf("count rules: %w", err)
+	}
+	count := map[string]int{}
+	for _, m := range rules {
+		attrs, err := netlink.NewAttributeDecoder(m.Data[4:])
+		if err != nil {
+			return nil, fmt.Errorf("count rules: %w", err)
+		}
+		var table, chain string
+		for attrs.Next() {
+			switch attrs.Type() {
+			case unix.NFTA_RULE_TABLE:
+				table = attrs.String()
+			case unix.NFTA_RULE_CHAIN:
+				chain = attrs.String()
+			}
+		}
+		if table == r.table {
+			count[chain]++
+		}
+	}
+	return count, nil
+}
+
+// generation asks the kernel for the number of its last commit.
+func generation() (uint32, error) {
+	replies, err := ask(unix.NFT_MSG_GETGEN, netlink.Request, nil)
+	if err != nil {
+		return 0, fmt.Errorf("read nft generation: %w", err)
+	}
+	for _, m := range replies {
+		attrs, err := netlink.NewAttributeDecoder(m.Data[4:])
+		if err != nil {
+			return 0, fmt.Errorf("read nft generation: %w", err)
+		}
+		for attrs.Next() {
+			if attrs.Type() == unix.NFTA_GEN_ID {
+				return binaryutil.BigEndian.Uint32(attrs.Bytes()), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("read nft generation: %w", os.ErrNotExist)
+}
+
+// ask sends one question about IPv4 to nftables.
+func ask(question uint16, flags netlink.HeaderFlags, attrs []byte) ([]netlink.Message, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open netfilter: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | question), Flags: flags},
+		Data:   append([]byte{unix.AF_INET, 0, 0, 0}, attrs...),
+	})
 }
 
 func (r *ruleset) readSet(conn *nftables.Conn, s *nftables.Set) error {

@@ -40,7 +40,7 @@ type Network struct {
 
 	applyMu sync.Mutex // one Apply at a time; guards the rest
 	rules   ruleset
-	last    *Table // applied; nil when its flows were not looked at
+	last    *flowRules // of the table applied last; nil when flows were not looked at
 
 	reap   chan released // veths to delete when their sandbox's end did not
 	closed chan struct{}

@@ -3,17 +3,14 @@ package network
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // ruleset is the nft table: it knows what the kernel has and writes what it should have. Not safe for concurrent use.
@@ -63,7 +60,7 @@ func (r *ruleset) apply(want contents) error {
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("write nft table %s: %w", r.table, err)
 	}
-	gen, err := r.generation()
+	gen, err := generation()
 	if err != nil {
 		return err
 	}
@@ -186,32 +183,4 @@ func (r *ruleset) dial() (*nftables.Conn, error) {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	return conn, nil
-}
-
-// generation asks the kernel for the number of its last commit.
-func (r *ruleset) generation() (uint32, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return 0, fmt.Errorf("open netfilter: %w", err)
-	}
-	defer func() { _ = conn.Close() }()
-	replies, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
-		Data:   make([]byte, 4), // nfgenmsg of no family
-	})
-	if err != nil {
-		return 0, fmt.Errorf("read nft generation: %w", err)
-	}
-	for _, m := range replies {
-		attrs, err := netlink.NewAttributeDecoder(m.Data[4:])
-		if err != nil {
-			return 0, fmt.Errorf("read nft generation: %w", err)
-		}
-		for attrs.Next() {
-			if attrs.Type() == unix.NFTA_GEN_ID {
-				return binaryutil.BigEndian.Uint32(attrs.Bytes()), nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("read nft generation: %w", os.ErrNotExist)
 }
