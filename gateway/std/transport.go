@@ -81,13 +81,18 @@ func (t roundTripper) try(r *http.Request, x *exchange, ep *upstream.Endpoint) (
 		cancel(nil)
 		return nil, explain(err)
 	}
-	release := func() {
+	// From an upgrade on the context does not reach the connection: it is closed by hand.
+	flight, end := context.WithCancel(ep.Replica.Gone())
+	resp.Body = guard(resp.Body, func() {
 		stop()
+		end()
 		cancel(nil)
 		ep.Done()
 		t.closeIdle(ep)
+	})
+	if body := resp.Body; resp.StatusCode == http.StatusSwitchingProtocols {
+		context.AfterFunc(flight, func() { body.Close() })
 	}
-	resp.Body = guard(resp.Body, release)
 	return resp, nil
 }
 
