@@ -63,13 +63,13 @@ func (c *Client) PruneImages(ctx context.Context) (Pruned, error) {
 }
 
 // Volumes lists the node's volumes.
-func (c *Client) Volumes(ctx context.Context) ([]Volume, error) {
-	return get[[]Volume](ctx, c, call{method: http.MethodGet, path: at("volumes")})
+func (c *Client) Volumes(ctx context.Context) ([]VolumeInfo, error) {
+	return get[[]VolumeInfo](ctx, c, call{method: http.MethodGet, path: at("volumes")})
 }
 
 // Volume returns one volume. ErrNotFound.
-func (c *Client) Volume(ctx context.Context, name string) (Volume, error) {
-	return get[Volume](ctx, c, call{method: http.MethodGet, path: at("volumes", name)})
+func (c *Client) Volume(ctx context.Context, name string) (VolumeInfo, error) {
+	return get[VolumeInfo](ctx, c, call{method: http.MethodGet, path: at("volumes", name)})
 }
 
 // RemoveVolume deletes a volume and its data.

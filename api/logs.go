@@ -14,7 +14,7 @@ import (
 )
 
 type logsInput struct {
-	appInput
+	AppPath
 	Service []string  `query:"service,explode" doc:"Only these services; none: all"`
 	Replica []string  `query:"replica,explode" doc:"Only these replicas"`
 	Since   time.Time `query:"since" doc:"Only lines written then or later"`

@@ -16,7 +16,7 @@ func (s *Server) routeApps() {
 	handle(s, operation("GET /v1/apps", "list-apps", tag, "List the apps with their services and replicas"),
 		func(context.Context, *struct{}) ([]AppView, error) { return viewApps(s.cfg.State.Snapshot()), nil })
 	handle(s, operation("GET /v1/apps/{app}", "get-app", tag, "One app with its services and replicas"),
-		func(_ context.Context, in *appInput) (AppView, error) { return viewApp(s.cfg.State.Snapshot(), in.App) })
+		func(_ context.Context, in *AppPath) (AppView, error) { return viewApp(s.cfg.State.Snapshot(), in.App) })
 	handleStream(s, operation("GET /v1/apps/{app}/watch", "watch-app", tag,
 		"The app now and after each change; ends when the app is gone"), s.watchApp)
 	handle(s, operation("PUT /v1/apps/{app}", "deploy-app", tag, "Deploy: make the app what the body says"), s.deploy)
@@ -25,12 +25,13 @@ func (s *Server) routeApps() {
 		"What the app's replicas wrote, merged in the order of time"), s.appLogs)
 }
 
-type appInput struct {
+// AppPath is the part of a path that names an app.
+type AppPath struct {
 	App string `path:"app" maxLength:"63" doc:"Name of the app"`
 }
 
 type deployInput struct {
-	appInput
+	AppPath
 	DryRun bool `query:"dryRun" doc:"Only say what would change"`
 	Body   holdfast.Deployment
 }
@@ -45,7 +46,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (Changes, error) {
 }
 
 type downInput struct {
-	appInput
+	AppPath
 	DryRun bool `query:"dryRun" doc:"Only say what would change"`
 }
 
@@ -62,7 +63,7 @@ func (s *Server) down(ctx context.Context, in *downInput) (Changes, error) {
 const watchPace = 50 * time.Millisecond
 
 type watchInput struct {
-	appInput
+	AppPath
 	After int64 `query:"after" doc:"Send nothing older than the first snapshot of this revision or above"`
 }
 

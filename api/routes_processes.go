@@ -30,7 +30,7 @@ func (s *Server) routeProcesses() {
 }
 
 type execInput struct {
-	replicaInput
+	ReplicaPath
 	Body container.ExecSpec
 }
 
@@ -48,7 +48,7 @@ func (s *Server) exec(ctx context.Context, in *execInput) (*huma.StreamResponse,
 	return upgradedExec(p), nil
 }
 
-func (s *Server) attach(ctx context.Context, in *replicaInput) (*huma.StreamResponse, error) {
+func (s *Server) attach(ctx context.Context, in *ReplicaPath) (*huma.StreamResponse, error) {
 	if _, err := s.replica(in.Replica); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func upgradedExec(p container.Exec) *huma.StreamResponse {
 }
 
 type forwardInput struct {
-	replicaInput
+	ReplicaPath
 	Port uint16 `query:"port" required:"true" minimum:"1" doc:"TCP port in the replica"`
 }
 

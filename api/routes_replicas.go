@@ -14,7 +14,7 @@ func (s *Server) routeReplicas() {
 	const tag = "replicas"
 	handle(s, operation("GET /v1/replicas", "list-replicas", tag, "List replicas, of all apps or of one"), s.replicas)
 	handle(s, operation("GET /v1/replicas/{replica}", "get-replica", tag, "One replica"),
-		func(_ context.Context, in *replicaInput) (ReplicaView, error) { return s.replica(in.Replica) })
+		func(_ context.Context, in *ReplicaPath) (ReplicaView, error) { return s.replica(in.Replica) })
 	handle(s, operation("POST /v1/replicas/{replica}/signal", "signal-replica", tag,
 		"Send a signal to a replica's first process; one that ends of it is replaced"), s.signal)
 	handleRaw(s, operation("GET /v1/replicas/{replica}/files", "copy-from", tag, "A file or directory of a replica, as a tar"),
@@ -26,7 +26,8 @@ func (s *Server) routeReplicas() {
 
 const tarType = "application/x-tar"
 
-type replicaInput struct {
+// ReplicaPath is the part of a path that names a replica.
+type ReplicaPath struct {
 	Replica string `path:"replica" maxLength:"255" doc:"ID of the replica"`
 }
 
@@ -54,7 +55,7 @@ func viewOneReplica(snap *store.Snapshot, id string) (ReplicaView, error) {
 }
 
 type signalInput struct {
-	replicaInput
+	ReplicaPath
 	Body struct {
 		Signal int `json:"signal" minimum:"1" maximum:"64" doc:"Number of the signal"`
 	}
@@ -68,7 +69,7 @@ func (s *Server) signal(ctx context.Context, in *signalInput) (none, error) {
 }
 
 type copyInput struct {
-	replicaInput
+	ReplicaPath
 	Path string `query:"path" required:"true" doc:"Absolute path in the replica"`
 }
 

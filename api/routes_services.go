@@ -29,26 +29,27 @@ func (s *Server) routeServices() {
 	}
 }
 
-type serviceInput struct {
-	appInput
+// ServicePath is the part of a path that names a service.
+type ServicePath struct {
+	AppPath
 	Service string `path:"service" maxLength:"63" doc:"Name of the service"`
 }
 
-func (s *Server) services(_ context.Context, in *appInput) ([]ServiceView, error) {
+func (s *Server) services(_ context.Context, in *AppPath) ([]ServiceView, error) {
 	v, err := viewApp(s.cfg.State.Snapshot(), in.App)
 	return v.Services, err
 }
 
-func (s *Server) service(_ context.Context, in *serviceInput) (ServiceView, error) {
+func (s *Server) service(_ context.Context, in *ServicePath) (ServiceView, error) {
 	return viewOneService(s.cfg.State.Snapshot(), in.App, in.Service)
 }
 
-func (s *Server) releases(_ context.Context, in *serviceInput) ([]holdfast.Release, error) {
+func (s *Server) releases(_ context.Context, in *ServicePath) ([]holdfast.Release, error) {
 	return viewReleases(s.cfg.State.Snapshot(), in.App, in.Service)
 }
 
 type scaleInput struct {
-	serviceInput
+	ServicePath
 	DryRun bool `query:"dryRun" doc:"Only say what would change"`
 	Body   struct {
 		Replicas int `json:"replicas" minimum:"0" maximum:"10000"`
@@ -56,13 +57,13 @@ type scaleInput struct {
 }
 
 func (s *Server) scale(ctx context.Context, in *scaleInput) (Changes, error) {
-	return s.commitService(ctx, in.serviceInput, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
+	return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
 		return s.cfg.Verbs.Scale(snap, now, in.App, in.Service, in.Body.Replicas)
 	})
 }
 
 type rollbackInput struct {
-	serviceInput
+	ServicePath
 	DryRun bool `query:"dryRun" doc:"Only say what would change"`
 	Body   struct {
 		Release int `json:"release,omitempty" minimum:"0" doc:"0: the last one whose rollout completed"`
@@ -70,7 +71,7 @@ type rollbackInput struct {
 }
 
 func (s *Server) rollback(ctx context.Context, in *rollbackInput) (Changes, error) {
-	return s.commitService(ctx, in.serviceInput, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
+	return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
 		return s.cfg.Verbs.Rollback(snap, now, in.App, in.Service, in.Body.Release)
 	})
 }
@@ -78,20 +79,20 @@ func (s *Server) rollback(ctx context.Context, in *rollbackInput) (Changes, erro
 type serviceVerb func(v Verbs, s *store.Snapshot, now time.Time, app, service string) ([]Action, error)
 
 type serviceVerbInput struct {
-	serviceInput
+	ServicePath
 	DryRun bool `query:"dryRun" doc:"Only say what would change"`
 }
 
 func (s *Server) onService(decide serviceVerb) func(context.Context, *serviceVerbInput) (Changes, error) {
 	return func(ctx context.Context, in *serviceVerbInput) (Changes, error) {
-		return s.commitService(ctx, in.serviceInput, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
+		return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
 			return decide(s.cfg.Verbs, snap, now, in.App, in.Service)
 		})
 	}
 }
 
 // commitService commits a verb on a service that must be there; a mistyped name gets a hint.
-func (s *Server) commitService(ctx context.Context, in serviceInput, dryRun bool, decide verb) (Changes, error) {
+func (s *Server) commitService(ctx context.Context, in ServicePath, dryRun bool, decide verb) (Changes, error) {
 	return s.commit(ctx, dryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
 		if _, err := viewOneService(snap, in.App, in.Service); err != nil {
 			return nil, err

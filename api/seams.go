@@ -71,9 +71,9 @@ type Images interface {
 // Volumes are the node's named volumes.
 type Volumes interface {
 	// List returns all volumes, sorted by name.
-	List(ctx context.Context) ([]Volume, error)
+	List(ctx context.Context) ([]VolumeInfo, error)
 	// Get returns one volume. ErrNotFound.
-	Get(ctx context.Context, name string) (Volume, error)
+	Get(ctx context.Context, name string) (VolumeInfo, error)
 	// Remove deletes a volume and its data. ErrConflict when a replica uses it.
 	Remove(ctx context.Context, name string) error
 	// Prune removes the volumes that no app names and no replica uses.

@@ -126,8 +126,8 @@ type Pruned struct {
 	FreedBytes int64    `json:"freedBytes"`
 }
 
-// Volume is a named volume on a node.
-type Volume struct {
+// VolumeInfo is a named volume on a node.
+type VolumeInfo struct {
 	Name      string            `json:"name"`
 	App       string            `json:"app,omitempty"`
 	Driver    string            `json:"driver,omitempty"`

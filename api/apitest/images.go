@@ -113,25 +113,25 @@ func (m *Images) Prune(context.Context) (api.Pruned, error) {
 // Volumes holds volumes by name.
 type Volumes struct {
 	mu      sync.Mutex
-	volumes []api.Volume
+	volumes []api.VolumeInfo
 }
 
 // Add puts a volume there.
-func (m *Volumes) Add(v api.Volume) {
+func (m *Volumes) Add(v api.VolumeInfo) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.volumes = append(m.volumes, v)
 }
 
 // List implements api.Volumes.
-func (m *Volumes) List(context.Context) ([]api.Volume, error) {
+func (m *Volumes) List(context.Context) ([]api.VolumeInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.volumes), nil
 }
 
 // Get implements api.Volumes.
-func (m *Volumes) Get(_ context.Context, name string) (api.Volume, error) {
+func (m *Volumes) Get(_ context.Context, name string) (api.VolumeInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range m.volumes {
@@ -139,7 +139,7 @@ func (m *Volumes) Get(_ context.Context, name string) (api.Volume, error) {
 			return v, nil
 		}
 	}
-	return api.Volume{}, holdfast.Errorf(holdfast.ErrNotFound, "no volume %q", name)
+	return api.VolumeInfo{}, holdfast.Errorf(holdfast.ErrNotFound, "no volume %q", name)
 }
 
 // Remove implements api.Volumes.
@@ -153,7 +153,7 @@ func (m *Volumes) Remove(ctx context.Context, name string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.volumes = slices.DeleteFunc(m.volumes, func(v api.Volume) bool { return v.Name == name })
+	m.volumes = slices.DeleteFunc(m.volumes, func(v api.VolumeInfo) bool { return v.Name == name })
 	return nil
 }
 
@@ -168,6 +168,6 @@ func (m *Volumes) Prune(context.Context) (api.Pruned, error) {
 			p.FreedBytes += v.SizeBytes
 		}
 	}
-	m.volumes = slices.DeleteFunc(m.volumes, func(v api.Volume) bool { return v.App == "" })
+	m.volumes = slices.DeleteFunc(m.volumes, func(v api.VolumeInfo) bool { return v.App == "" })
 	return p, nil
 }
