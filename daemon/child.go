@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// gatewayKeeper keeps the node's gateway process running and of this build.
+type gatewayKeeper struct {
+	cfg    Config
+	client *http.Client
+	log    *slog.Logger
+}
+
+// keepEvery is how often the gateway is asked whether it is there.
+const keepEvery = 2 * time.Second
+
+// run looks after the gateway until ctx ends; the gateway goes on.
+func (k gatewayKeeper) run(ctx context.Context) error {
+	ticker := time.NewTicker(keepEvery)
+	defer ticker.Stop()
+	for {
+		if err := k.ensure(ctx); err != nil && ctx.Err() == nil {
+			k.log.Error("keep the gateway running", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+// ensure starts a gateway when none answers, and replaces one of another build.
+func (k gatewayKeeper) ensure(ctx context.Context) error {
+	version, pid, err := k.ask(ctx)
+	switch {
+	case err != nil:
+		return k.start(ctx)
+	case version != Version:
+		k.log.Info("replace the gateway of another build", "pid", pid, "build", version)
+		if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+			return fmt.Errorf("end old gateway: %w", err)
+		}
+		return nil // the next round starts the new one
+	}
+	return nil
+}
+
+func (k gatewayKeeper) ask(ctx context.Context) (version string, pid int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway/version", nil)
+	if err != nil {
+		return "", 0, fmt.Errorf("make request: %w", err)
+	}
+	resp, err := k.client.Do(req)
+	if err != nil {
+		return "", 0, fmt.Errorf("ask gateway: %w", err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 256))
+	if err != nil {
+		return "", 0, fmt.Errorf("ask gateway: %w", err)
+	}
+	version, number, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	pid, err = strconv.Atoi(number)
+	return version, pid, err
+}
+
+// start runs `holdfast gateway` detached: it must outlive this process. It returns when the gateway answers or ended.
+func (k gatewayKeeper) start(ctx context.Context) error {
+	logPath := filepath.Join(k.cfg.DataDir, "gateway.log")
+	log, err := os.OpenFile(logPath, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command("/proc/self/exe", k.args()...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start gateway: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		if _, _, err := k.ask(ctx); err == nil {
+			return nil
+		}
+		select {
+		case err := <-ended:
+			return fmt.Errorf("the gateway ended at its start (%w): %s", err, lastLineOf(logPath))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (k gatewayKeeper) args() []string {
+	args := []string{"gateway", "--data", k.cfg.DataDir, "--run", k.cfg.RunDir, "--http", k.cfg.HTTP, "--hold", k.cfg.HoldFor.String()}
+	if k.cfg.AccessLog {
+		args = append(args, "--access-log")
+	}
+	return args
+}
+
+func lastLineOf(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1]
+}

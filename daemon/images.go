@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/agent"
+	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/container"
+	"github.com/holdfast/holdfast/image"
+	"github.com/holdfast/holdfast/image/erofs"
+	"github.com/holdfast/holdfast/store"
+)
+
+// images is the node's image store as the agent and the API see it.
+type images struct {
+	store *image.Store
+	state *store.Store
+}
+
+// Ensure implements agent.Images.
+func (i images) Ensure(ctx context.Context, ref, policy string) (agent.Image, error) {
+	img, err := i.pull(ctx, ref, policy, nil)
+	if err != nil {
+		return agent.Image{}, err
+	}
+	files, err := rootFiles(img)
+	if err != nil {
+		return agent.Image{}, fmt.Errorf("open root file system of %s: %w", ref, err)
+	}
+	c := img.Config.Config
+	return agent.Image{
+		Config: imagespec.ImageConfig{
+			User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Volumes: c.Volumes,
+			WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal,
+		},
+		Rootfs: container.Rootfs{EROFS: img.EROFS, Dirs: img.Dirs},
+		Files:  files,
+	}, nil
+}
+
+func rootFiles(img image.Image) (fs.FS, error) {
+	if img.EROFS != "" {
+		return erofs.Open(img.EROFS)
+	}
+	return os.DirFS(img.Dirs[0]), nil
+}
+
+func (i images) pull(ctx context.Context, ref, policy string, progress image.ProgressFunc) (image.Image, error) {
+	auth, err := image.Credentials(ctx, ref)
+	if err != nil {
+		return image.Image{}, fmt.Errorf("read registry credentials: %w", err)
+	}
+	return i.store.Pull(ctx, ref, image.PullOptions{Policy: policy, Auth: auth, Progress: progress})
+}
+
+// Pull implements api.Images.
+func (i images) Pull(ctx context.Context, ref string, always bool, progress func(api.PullProgress)) (api.Image, error) {
+	policy := "missing"
+	if always {
+		policy = "always"
+	}
+	img, err := i.pull(ctx, ref, policy, func(p image.Progress) { progress(pullProgress(ref, p)) })
+	return i.view(img), err
+}
+
+func pullProgress(ref string, p image.Progress) api.PullProgress {
+	phase := map[image.Step]string{
+		image.Resolving: "resolving", image.Waiting: "waiting", image.Downloading: "pulling", image.Retrying: "pulling",
+		image.Unpacking: "unpacking", image.Importing: "unpacking", image.Building: "unpacking", image.Done: "done",
+	}[p.Step]
+	return api.PullProgress{Ref: ref, Layer: p.Layer, Phase: phase, Bytes: p.Current, Total: p.Total, Detail: p.Text}
+}
+
+// Import implements api.Images.
+func (i images) Import(ctx context.Context, ref string, r io.Reader) (api.Image, error) {
+	img, err := i.store.Import(ctx, r, ref, nil)
+	return i.view(img), err
+}
+
+// List implements api.Images.
+func (i images) List(ctx context.Context) ([]api.Image, error) {
+	all, err := i.store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used := i.used()
+	views := make([]api.Image, 0, len(all))
+	for _, img := range all {
+		v := i.view(img)
+		v.InUse = used.keeps(img.Ref, img.Digest)
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// Get implements api.Images.
+func (i images) Get(ctx context.Context, ref string) (api.Image, error) {
+	img, err := i.store.Get(ctx, ref)
+	return i.view(img), err
+}
+
+// Remove implements api.Images.
+func (i images) Remove(ctx context.Context, ref string) error {
+	img, err := i.store.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if i.used().keeps(img.Ref, img.Digest) {
+		return holdfast.Errorf(holdfast.ErrConflict, "image %s: a release in history needs it; remove its app first (holdfast down)", ref)
+	}
+	return i.store.Remove(ctx, ref)
+}
+
+// Prune implements api.Images.
+func (i images) Prune(ctx context.Context) (api.Pruned, error) {
+	p, err := i.store.Prune(ctx, i.used().keeps)
+	return api.Pruned{Removed: p.Refs, FreedBytes: p.Freed}, err
+}
+
+func (i images) view(img image.Image) api.Image {
+	var size int64
+	for _, l := range img.Layers {
+		size += l.Size
+	}
+	return api.Image{
+		Name: img.Ref, Digest: img.Digest, SizeBytes: size, Created: img.Created,
+		Platform: img.Config.OS + "/" + img.Config.Architecture,
+	}
+}
+
+// imageUse is what releases in history name.
+type imageUse struct{ digests map[string]bool }
+
+func (i images) used() imageUse {
+	use := imageUse{map[string]bool{}}
+	for _, r := range i.state.Snapshot().Releases.All("") {
+		use.add(r.Spec.Image)
+		for _, h := range r.Spec.Hooks.PreStart {
+			use.add(h.Image)
+		}
+		for _, m := range r.Spec.Mounts {
+			if m.Type == "image" {
+				use.add(m.Source)
+			}
+		}
+	}
+	return use
+}
+
+// add notes a reference by its digest, or by its name when it has none.
+func (u imageUse) add(ref string) {
+	if ref == "" {
+		return
+	}
+	if _, digest, ok := strings.Cut(ref, "@"); ok {
+		ref = digest
+	}
+	u.digests[ref] = true
+}
+
+func (u imageUse) keeps(ref, digest string) bool { return u.digests[digest] || u.digests[ref] }
