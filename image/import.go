@@ -53,15 +53,45 @@ func (s *Store) importStream(ctx context.Context, r io.Reader, ref Ref, report *
 	}
 	defer zr.Close()
 	var head bytes.Buffer
-	first, err := tar.NewReader(io.TeeReader(zr, &head)).Next()
+	kind, err := detectTar(io.TeeReader(zr, &head))
 	if err != nil {
-		return Image{}, holdfast.Errorf(holdfast.ErrInvalid, "it is not a tar archive: %w", err)
+		return Image{}, err
 	}
 	stream := io.MultiReader(&head, zr)
-	if !isArchiveEntry(cleanEntry(first.Name)) {
+	if kind == RootfsTar {
 		return s.importRootfs(ctx, stream, ref, report)
 	}
 	return s.importArchive(ctx, stream, ref, report)
+}
+
+// TarKind says what a tar that can be imported holds.
+type TarKind string
+
+// Kinds of tar.
+const (
+	ArchiveTar TarKind = "archive" // images, as docker save or an OCI layout has them
+	RootfsTar  TarKind = "rootfs"
+)
+
+// Detect reads the beginning of r, which may be compressed, and says what it holds. ErrInvalid when it is no tar.
+func Detect(r io.Reader) (TarKind, error) {
+	zr, err := decompress(r)
+	if err != nil {
+		return "", err
+	}
+	defer zr.Close()
+	return detectTar(zr)
+}
+
+func detectTar(r io.Reader) (TarKind, error) {
+	first, err := tar.NewReader(r).Next()
+	if err != nil {
+		return "", holdfast.Errorf(holdfast.ErrInvalid, "it is not a tar archive: %w", err)
+	}
+	if isArchiveEntry(cleanEntry(first.Name)) {
+		return ArchiveTar, nil
+	}
+	return RootfsTar, nil
 }
 
 var archiveEntry = regexp.MustCompile(`^(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|` +
