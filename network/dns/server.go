@@ -74,7 +74,6 @@ func (s *Server) start(servers ...*dns.Server) {
 	s.servers = servers
 	for _, server := range servers {
 		server.Handler = s
-		server.MsgAcceptFunc = acceptMsg
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
 		go func() {
@@ -84,14 +83,6 @@ func (s *Server) start(servers ...*dns.Server) {
 		}()
 		<-started
 	}
-}
-
-// acceptMsg lets through every query; what is malformed gets the library's answer.
-func acceptMsg(h dns.Header) dns.MsgAcceptAction {
-	if h.Bits&(1<<15) != 0 {
-		return dns.MsgIgnore // an answer: never answer an answer
-	}
-	return dns.DefaultMsgAcceptFunc(h)
 }
 
 // Set makes the server answer by z from now on.
