@@ -35,10 +35,12 @@ type prober struct {
 // the start interval, so that a quick server is found ready within milliseconds.
 const firstAsk = time.Millisecond
 
-// run asks until ctx ends. It reports each change of verdict, the first success at once, and failures after
-// Retries in a row, none of those within StartPeriod counted until a first success.
+// run asks until ctx ends. It reports each change of verdict: the first success at once, and failures when Retries of
+// them were counted in a row. One failure counts per Interval, the first not before one has passed, and none of those
+// within StartPeriod before a first success: a server that is asked every millisecond of its start is not unhealthy yet.
 func (p *prober) run(ctx context.Context) {
-	begin := time.Now()
+	counted := time.Now()
+	grace := counted.Add(p.probe.StartPeriod.Std())
 	failures, known, healthy := 0, false, false
 	wait := firstAsk
 	for sleep(ctx, wait) {
@@ -46,16 +48,18 @@ func (p *prober) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		starting := !known && time.Since(begin) < p.probe.StartPeriod.Std()
+		now := time.Now()
 		switch {
 		case err == nil:
-			failures = 0
+			failures, counted = 0, now
 			if !known || !healthy {
 				known, healthy = true, true
 				p.tell(ctx, verdict{liveness: p.liveness, healthy: true})
 			}
-		case !starting:
-			failures++
+		case !known && now.Before(grace):
+			counted = now
+		case now.Sub(counted) >= p.probe.Interval.Std():
+			failures, counted = failures+1, now
 			if failures >= max(p.probe.Retries, 1) && (!known || healthy) {
 				known, healthy = true, false
 				p.tell(ctx, verdict{liveness: p.liveness, detail: err.Error()})

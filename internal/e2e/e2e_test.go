@@ -1,0 +1,189 @@
+// Package e2e tests what a user would see: the real binary, real containers and real servers, on netlab's pretend
+// machines.
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast/holdfast/internal/load"
+	"github.com/holdfast/holdfast/internal/netlab"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
+
+// repository is the root of the module.
+func repository(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// serverApp is a Compose file of one service, web, of the test server.
+func serverApp(t testing.TB, replicas int, env, more string) string {
+	t.Helper()
+	return fmt.Sprintf(`name: shop
+services:
+  web:
+    x-holdfast:
+      go: {dir: %q, package: ./internal/e2e/server}
+      route: {path: /, port: 8080}
+      health:
+        readiness: {http: {port: 8080, path: /healthz}, interval: 500ms}
+        liveness: {http: {port: 8080, path: /healthz}, interval: 500ms, timeout: 1s, retries: 3}
+    environment: [%s]
+    stop_grace_period: 5s
+    deploy:
+      replicas: %d
+      update_config: {monitor: 1s, parallelism: 1}
+%s`, repository(t), env, replicas, more)
+}
+
+// app is a deployed app on a node.
+type app struct {
+	*netlab.Node
+	dir string
+}
+
+// deploy writes the Compose file and brings it up.
+func deploy(t testing.TB, n *netlab.Node, compose string) app {
+	t.Helper()
+	a := app{n, t.TempDir()}
+	a.write(compose)
+	a.Holdfast(a.dir, "up")
+	return a
+}
+
+func (a app) write(compose string) {
+	a.T.Helper()
+	if err := os.WriteFile(filepath.Join(a.dir, "compose.yaml"), []byte(compose), 0o600); err != nil {
+		a.T.Fatal(err)
+	}
+}
+
+// run runs a command of the CLI in the app's directory.
+func (a app) run(args ...string) string {
+	a.T.Helper()
+	return a.Holdfast(a.dir, args...)
+}
+
+// get asks the gateway for a path and returns the body of a 200.
+func (a app) get(path string) (string, error) {
+	resp, err := a.Client().Get("http://127.0.0.1" + path)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("answered %d: %s", resp.StatusCode, body)
+	}
+	return string(body), nil
+}
+
+func (a app) mustGet(path string) string {
+	a.T.Helper()
+	body, err := a.get(path)
+	if err != nil {
+		a.T.Fatalf("GET %s: %v", path, err)
+	}
+	return body
+}
+
+// underLoad runs work while requests come at the given rate, and fails the test if one of them failed.
+func (a app) underLoad(rate float64, path string, work func()) *load.Result {
+	a.T.Helper()
+	ctx, cancel := context.WithCancel(a.T.Context())
+	done := make(chan *load.Result)
+	go func() { done <- load.Run(ctx, rate, load.Get(a.Client(), "http://127.0.0.1"+path, nil)) }()
+	work()
+	cancel()
+	r := <-done
+	a.T.Logf("%s", r)
+	if r.Failed > 0 {
+		a.T.Errorf("%d of %d requests failed: %v", r.Failed, r.Sent, r.Failures)
+	}
+	return r
+}
+
+// replica is a line of `ps --json`.
+type replica struct {
+	ID      string `json:"id"`
+	Service string `json:"service"`
+	Slot    int    `json:"slot"`
+	Release int    `json:"release"`
+	Status  struct {
+		State   string    `json:"state"`
+		Ready   bool      `json:"ready"`
+		PID     int       `json:"pid"`
+		Started time.Time `json:"started"`
+		ReadyAt time.Time `json:"readyAt"`
+		Reason  string    `json:"reason"`
+	} `json:"status"`
+}
+
+// ready returns the ready replicas of a service.
+func (a app) ready(service string) []replica {
+	a.T.Helper()
+	var all, ready []replica
+	if err := json.Unmarshal([]byte(a.run("ps", "--json")), &all); err != nil {
+		a.T.Fatalf("parse ps: %v", err)
+	}
+	for _, r := range all {
+		if r.Service == service && r.Status.Ready {
+			ready = append(ready, r)
+		}
+	}
+	return ready
+}
+
+func (a app) waitReady(service string, n int) []replica {
+	a.T.Helper()
+	var ready []replica
+	a.Eventually(60*time.Second, fmt.Sprintf("%d ready replicas of %s", n, service), func() error {
+		if ready = a.ready(service); len(ready) != n {
+			return fmt.Errorf("%d are", len(ready))
+		}
+		return nil
+	})
+	return ready
+}
+
+// started returns a node with an agent.
+func started(t *testing.T) *netlab.Node {
+	t.Helper()
+	n := netlab.New(t, "one")
+	n.StartAgent()
+	return n
+}
+
+func TestUpAnswersAndDownRemovesAll(t *testing.T) {
+	a := deploy(t, started(t), serverApp(t, 2, `VERSION=one`, ""))
+	if body := a.mustGet("/"); !strings.HasPrefix(body, "one web-") {
+		t.Fatalf("GET / answered %q", body)
+	}
+	if out := a.run("up"); !strings.Contains(out, "up to date") {
+		t.Errorf("a second up says %q", out)
+	}
+	if logs := a.run("logs", "web"); strings.Count(logs, "listening as one") != 2 {
+		t.Errorf("logs are %q", logs)
+	}
+	a.run("down")
+	if out := a.run("ps", "--json"); strings.TrimSpace(out) != "[]" {
+		t.Errorf("after down ps says %s", out)
+	}
+}
