@@ -24,7 +24,12 @@ setup: ## install the Debian packages that the demo needs
 setup-test: ## install the Debian packages that the tests need
 	@./scripts/install $(DEMO_PACKAGES) $(TEST_PACKAGES)
 
-demo: setup build ## deploy examples/arcade on this machine
+# Passwords of the demo, made on first use and known to nobody.
+examples/arcade/secrets/%:
+	@mkdir -p $(@D)
+	@umask 077 && head -c 24 /dev/urandom | base64 >$@
+
+demo: setup build examples/arcade/secrets/db_password examples/arcade/secrets/jwt_key ## deploy examples/arcade on this machine
 	@$(BIN) up -f examples/arcade/compose.yaml
 	@./scripts/demo-hints $(BIN)
 
