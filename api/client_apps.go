@@ -139,7 +139,7 @@ func (c *Client) Routes(ctx context.Context) ([]RouteView, error) {
 	return get[[]RouteView](ctx, c, call{method: http.MethodGet, path: at("routes")})
 }
 
-// MatchRoute returns which route a request takes. ErrNotFound when none does.
+// MatchRoute says which route a request takes; one with an empty Route is taken by none.
 func (c *Client) MatchRoute(ctx context.Context, host, path string) (RouteMatch, error) {
 	return get[RouteMatch](ctx, c, call{method: http.MethodGet, path: at("routes", "match"), query: values("host", host, "path", path)})
 }

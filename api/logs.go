@@ -1,7 +1,6 @@
 package api
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"iter"
@@ -16,7 +15,7 @@ import (
 type logsInput struct {
 	AppPath
 	Service []string  `query:"service,explode" doc:"Only these services; none: all"`
-	Replica []string  `query:"replica,explode" doc:"Only these replicas"`
+	Replica []string  `query:"replica,explode" doc:"Only these replicas; following ends when they have"`
 	Since   time.Time `query:"since" doc:"Only lines written then or later"`
 	Tail    int       `query:"tail" default:"-1" doc:"At most this many of the newest lines of each replica; below 0 all"`
 	Follow  bool      `query:"follow" doc:"Go on with the lines to come, of replicas to come too"`
@@ -57,6 +56,11 @@ type logFollower struct {
 	server *Server
 	in     *logsInput
 	marks  map[string]logMark // by replica
+
+	// Of following.
+	lines chan LogLine
+	ended chan string // replicas whose log is at its end
+	fail  chan error
 }
 
 // logMark is the time of the last line written out and how many lines of that time were.
@@ -141,54 +145,64 @@ func linesOf(entries iter.Seq2[logs.Entry, error], r ReplicaView) iter.Seq2[LogL
 	}
 }
 
-// follow starts one reader per replica, those that come up later included, and emits what they read.
+// follow starts one reader per replica, those that come up later included, and emits what they read. When replicas
+// were named it ends with the last of them.
 func (f *logFollower) follow(ctx context.Context, snap *store.Snapshot, emit func(LogLine) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	lines := make(chan LogLine, 256)
+	f.lines, f.ended, f.fail = make(chan LogLine, 256), make(chan string), make(chan error, 1)
 	snaps := make(chan *store.Snapshot)
-	fail := make(chan error, 1)
-	go f.watch(ctx, snap.Revision, snaps, fail)
-	started := map[string]bool{}
-	for {
-		for _, r := range f.wanted(snap) {
-			if !started[r.ID] {
-				started[r.ID] = true
-				go f.read(ctx, r, f.marks[r.ID], lines, fail)
-			}
+	go f.watch(ctx, snap.Revision, snaps)
+	started, running := map[string]bool{}, 0
+	for seen := int64(-1); ; {
+		if snap.Revision > seen {
+			seen = snap.Revision
+			running += f.startReaders(ctx, snap, started)
+		}
+		if running == 0 && len(f.in.Replica) > 0 {
+			return emitAll(withWaiting(nil, f.lines), emit)
 		}
 		var err error
-		if snap, err = emitUntilSnapshot(ctx, lines, snaps, fail, emit); err != nil {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case err = <-f.fail:
+		case snap = <-snaps:
+		case <-f.ended:
+			running--
+		case line := <-f.lines:
+			err = emitAll(withWaiting([]LogLine{line}, f.lines), emit)
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// emitUntilSnapshot emits lines until the next snapshot, which may name new replicas.
-func emitUntilSnapshot(ctx context.Context, lines <-chan LogLine, snaps <-chan *store.Snapshot, fail <-chan error,
-	emit func(LogLine) error,
-) (*store.Snapshot, error) {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case err := <-fail:
-			return nil, err
-		case snap := <-snaps:
-			return snap, nil
-		case line := <-lines:
-			for _, l := range withWaiting(line, lines) {
-				if err := emit(l); err != nil {
-					return nil, err
-				}
-			}
+// startReaders starts a reader for each replica that has none yet and returns how many it started.
+func (f *logFollower) startReaders(ctx context.Context, snap *store.Snapshot, started map[string]bool) int {
+	n := 0
+	for _, r := range f.wanted(snap) {
+		if !started[r.ID] {
+			started[r.ID] = true
+			n++
+			go f.read(ctx, r, f.marks[r.ID])
 		}
 	}
+	return n
 }
 
-// withWaiting returns line and those that wait behind it, by time: several replicas may have written at once.
-func withWaiting(line LogLine, lines <-chan LogLine) []LogLine {
-	batch := []LogLine{line}
+func emitAll(lines []LogLine, emit func(LogLine) error) error {
+	for _, l := range lines {
+		if err := emit(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withWaiting returns batch and what waits behind it, by time: several replicas may have written at once.
+func withWaiting(batch []LogLine, lines <-chan LogLine) []LogLine {
 	for len(batch) < cap(lines) {
 		select {
 		case l := <-lines:
@@ -203,11 +217,11 @@ func withWaiting(line LogLine, lines <-chan LogLine) []LogLine {
 }
 
 // watch sends each new snapshot until ctx ends.
-func (f *logFollower) watch(ctx context.Context, after int64, snaps chan<- *store.Snapshot, fail chan<- error) {
+func (f *logFollower) watch(ctx context.Context, after int64, snaps chan<- *store.Snapshot) {
 	for {
 		snap, err := f.server.cfg.State.Wait(ctx, after)
 		if err != nil {
-			trySend(fail, err)
+			f.failed(err)
 			return
 		}
 		after = snap.Revision
@@ -220,10 +234,10 @@ func (f *logFollower) watch(ctx context.Context, after int64, snaps chan<- *stor
 }
 
 // read sends a replica's lines from its mark on: Since includes the mark's time, so that many lines are skipped.
-func (f *logFollower) read(ctx context.Context, r ReplicaView, mark logMark, lines chan<- LogLine, fail chan<- error) {
+func (f *logFollower) read(ctx context.Context, r ReplicaView, mark logMark) {
 	for line, err := range linesOf(f.server.cfg.Logs.Logs(ctx, r.ID, mark.at, -1, true), r) {
 		if err != nil {
-			trySend(fail, err)
+			f.failed(err)
 			return
 		}
 		if mark.n > 0 && line.Time.Equal(mark.at) {
@@ -231,87 +245,21 @@ func (f *logFollower) read(ctx context.Context, r ReplicaView, mark logMark, lin
 			continue
 		}
 		select {
-		case lines <- line:
+		case f.lines <- line:
 		case <-ctx.Done():
 			return
 		}
 	}
+	select {
+	case f.ended <- r.ID:
+	case <-ctx.Done():
+	}
 }
 
-func trySend(fail chan<- error, err error) {
+// failed makes follow return err; the first one counts.
+func (f *logFollower) failed(err error) {
 	select {
-	case fail <- err:
+	case f.fail <- err:
 	default:
 	}
-}
-
-// mergeLogs yields the lines of all logs by time. Each source is in order by itself; lines of equal time come in the order
-// of the sources.
-func mergeLogs(sources []iter.Seq2[LogLine, error]) iter.Seq2[LogLine, error] {
-	return func(yield func(LogLine, error) bool) {
-		h := logHeap{}
-		for i, source := range sources {
-			next, stop := iter.Pull2(source)
-			defer stop()
-			if line, err, ok := next(); ok {
-				h = append(h, &logHead{line: line, err: err, order: i, next: next})
-			}
-		}
-		heap.Init(&h)
-		for len(h) > 0 {
-			head := h[0]
-			if !yield(head.line, head.err) || head.err != nil {
-				return
-			}
-			line, err, ok := head.next()
-			if !ok {
-				heap.Pop(&h)
-				continue
-			}
-			// A line that claims to be older than the one before it comes right behind it.
-			if line.Time.Before(head.line.Time) {
-				head.floor = maxTime(head.floor, head.line.Time)
-			}
-			head.line, head.err = line, err
-			heap.Fix(&h, 0)
-		}
-	}
-}
-
-// logHead is the next line of one log.
-type logHead struct {
-	line  LogLine
-	err   error
-	order int
-	floor time.Time // the latest time of its lines so far, when they went back
-	next  func() (LogLine, error, bool)
-}
-
-func (h *logHead) at() time.Time { return maxTime(h.line.Time, h.floor) }
-
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-type logHeap []*logHead
-
-func (h logHeap) Len() int      { return len(h) }
-func (h logHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *logHeap) Push(x any)   { *h = append(*h, x.(*logHead)) }
-
-func (h logHeap) Less(i, j int) bool {
-	if c := h[i].at().Compare(h[j].at()); c != 0 {
-		return c < 0
-	}
-	return h[i].order < h[j].order
-}
-
-func (h *logHeap) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return last
 }

@@ -47,7 +47,7 @@ type matchInput struct {
 }
 
 func (s *Server) matchRoute(_ context.Context, in *matchInput) (RouteMatch, error) {
-	return s.cfg.Router.Match(in.Host, in.Path)
+	return s.cfg.Router.Match(in.Host, in.Path), nil
 }
 
 type eventsInput struct {

@@ -7,7 +7,9 @@ func (s *Server) routeVolumes() {
 	handle(s, operation("GET /v1/volumes", "list-volumes", tag, "List the node's volumes"),
 		func(ctx context.Context, _ *struct{}) ([]VolumeInfo, error) { return notNil(s.cfg.Volumes.List(ctx)) })
 	handle(s, operation("GET /v1/volumes/{volume}", "get-volume", tag, "One volume"),
-		func(ctx context.Context, in *volumeInput) (VolumeInfo, error) { return s.cfg.Volumes.Get(ctx, in.Volume) })
+		func(ctx context.Context, in *volumeInput) (VolumeInfo, error) {
+			return s.cfg.Volumes.Get(ctx, in.Volume)
+		})
 	handle(s, operation("DELETE /v1/volumes/{volume}", "remove-volume", tag, "Delete a volume and its data"),
 		func(ctx context.Context, in *volumeInput) (none, error) {
 			return none{}, s.cfg.Volumes.Remove(ctx, in.Volume)

@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/container/logs"
 	"github.com/holdfast/holdfast/store"
@@ -82,15 +81,23 @@ type Volumes interface {
 
 // Router knows where the gateway sends a request.
 type Router interface {
-	// Match returns the route that a request for host and path takes. ErrNotFound when none does.
-	Match(host, path string) (RouteMatch, error)
+	// Match says which route a request for host and path takes, and why the others do not.
+	Match(host, path string) RouteMatch
 }
 
-// RouteMatch is where a request goes.
+// RouteMatch is where a request goes. Route is "" when no route takes it.
 type RouteMatch struct {
-	App      string         `json:"app"`
-	Service  string         `json:"service"`
-	Route    holdfast.Route `json:"route"`
-	Path     string         `json:"path" doc:"Path that the replica sees"`
-	Replicas []string       `json:"replicas" doc:"Replicas that may answer now"`
+	Host       string           `json:"host" doc:"As it is matched"`
+	Path       string           `json:"path" doc:"As it is matched"`
+	Route      string           `json:"route,omitempty" doc:"Route that takes it; empty: none does"`
+	Service    string           `json:"service,omitempty" doc:"As app/service"`
+	Forwarded  string           `json:"forwarded,omitempty" doc:"Path that the replica sees"`
+	Candidates []RouteCandidate `json:"candidates" doc:"Routes that were considered, best first"`
+}
+
+// RouteCandidate is a route that was considered.
+type RouteCandidate struct {
+	Route   string `json:"route"`
+	Service string `json:"service" doc:"As app/service"`
+	Why     string `json:"why"`
 }

@@ -29,16 +29,17 @@ type AppView struct {
 // ServiceView is a service, what of its release matters to a reader, and its replicas.
 type ServiceView struct {
 	holdfast.Service
-	Kind       holdfast.Kind    `json:"kind"`
-	KindReason string           `json:"kindReason"`
-	Mode       holdfast.Mode    `json:"mode"`
-	Image      string           `json:"image"`
-	Want       int              `json:"want" doc:"Replicas wanted"`
-	Ready      int              `json:"ready" doc:"Replicas of any release that are ready"`
-	Updated    int              `json:"updated" doc:"Ready replicas of the wanted release"`
-	Ports      []holdfast.Port  `json:"ports,omitempty"`
-	Routes     []holdfast.Route `json:"routes,omitempty"`
-	Replicas   []ReplicaView    `json:"replicas" doc:"By slot, then creation"`
+	Kind       holdfast.Kind      `json:"kind"`
+	KindReason string             `json:"kindReason"`
+	Mode       holdfast.Mode      `json:"mode"`
+	Image      string             `json:"image"`
+	Want       int                `json:"want" doc:"Replicas wanted"`
+	Ready      int                `json:"ready" doc:"Replicas of any release that are ready"`
+	Updated    int                `json:"updated" doc:"Ready replicas of the wanted release"`
+	Ports      []holdfast.Port    `json:"ports,omitempty"`
+	Routes     []holdfast.Route   `json:"routes,omitempty"`
+	Triggers   []holdfast.Trigger `json:"triggers,omitempty" doc:"Of a job"`
+	Replicas   []ReplicaView      `json:"replicas" doc:"By slot, then creation"`
 }
 
 // ReplicaView is a replica with what it really does.

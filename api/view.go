@@ -56,7 +56,7 @@ func viewService(s *store.Snapshot, svc *holdfast.Service, replicas []ReplicaVie
 	if rel, ok := s.Releases.Get(store.ReleaseKey(svc.App, svc.Name, svc.Release)); ok {
 		spec := &rel.Spec
 		v.Kind, v.KindReason, v.Mode, v.Image = spec.Kind, spec.KindReason, spec.Mode, spec.Image
-		v.Ports, v.Routes = spec.Ports, spec.Routes
+		v.Ports, v.Routes, v.Triggers = spec.Ports, spec.Routes, spec.Triggers
 		v.Want = want(svc, spec, s.Nodes.Len())
 	}
 	for i := range replicas {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,17 +115,17 @@ func (a *Agent) Put(t testing.TB, nouns ...any) {
 type Router struct{ store *store.Store }
 
 // Match implements api.Router.
-func (r Router) Match(host, path string) (api.RouteMatch, error) {
-	for _, svc := range r.store.Snapshot().Services.All("") {
-		rel, ok := r.store.Snapshot().Releases.Get(store.ReleaseKey(svc.App, svc.Name, svc.Release))
-		if !ok {
-			continue
-		}
+func (r Router) Match(host, path string) api.RouteMatch {
+	m := api.RouteMatch{Host: host, Path: path, Candidates: []api.RouteCandidate{}}
+	for _, rel := range r.store.Snapshot().Releases.All("") {
 		for _, route := range rel.Spec.Routes {
-			if (route.Host == "" || route.Host == host) && len(path) >= len(route.PathPrefix) && path[:len(route.PathPrefix)] == route.PathPrefix {
-				return api.RouteMatch{App: svc.App, Service: svc.Name, Route: route, Path: path, Replicas: []string{}}, nil
+			c := api.RouteCandidate{Route: route.Host + route.PathPrefix, Service: rel.App + "/" + rel.Service, Why: "another host"}
+			if (route.Host == "" || route.Host == host) && strings.HasPrefix(path, route.PathPrefix) {
+				c.Why = "taken"
+				m.Route, m.Service, m.Forwarded = c.Route, c.Service, path
 			}
+			m.Candidates = append(m.Candidates, c)
 		}
 	}
-	return api.RouteMatch{}, holdfast.Errorf(holdfast.ErrNotFound, "no route matches %s%s", host, path)
+	return m
 }

@@ -158,33 +158,13 @@ func (a *app) awaitRun(ctx context.Context, app, job string, revision int64, bef
 // printRun prints a run's output until it ends.
 func (a *app) printRun(ctx context.Context, app, replica string) error {
 	p := newLogPrinter(a, logFlags{noPrefix: true}, api.AppView{})
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- a.untilEnded(ctx, app, replica); cancel() }()
 	for line, err := range a.api().Logs(ctx, app, api.LogsRequest{Replicas: []string{replica}, Tail: -1, Follow: true}) {
 		if err != nil {
-			break
+			return err
 		}
 		if err := p.print(line); err != nil {
 			return err
 		}
 	}
-	return <-ended
-}
-
-func (a *app) untilEnded(ctx context.Context, app, replica string) error {
-	for v, err := range a.api().WatchApp(ctx, app, 0) {
-		if err != nil {
-			return err
-		}
-		for _, s := range v.Services {
-			for _, r := range s.Replicas {
-				if r.ID == replica && r.Status.State.Ended() {
-					return nil
-				}
-			}
-		}
-	}
-	return nil
+	return p.flush()
 }
