@@ -45,8 +45,12 @@ done
 mkdir -p dev proc sys run/lock tmp var/tmp var/log var/lib var/cache var/mail root home etc mnt opt srv
 chmod 1777 tmp var/tmp run/lock
 chmod 700 root
-[ -e var/run ] || ln -s /run var/run
-[ -e var/lock ] || ln -s /run/lock var/lock
+for pair in lock:run/lock run:run; do
+	old=var/${pair%%:*} new=${pair#*:}
+	[ ! -L "$old" ] || continue
+	[ ! -d "$old" ] || { cp -a "$old/." "$new/" && rm -r "$old"; }
+	ln -s "/$new" "$old"
+done
 [ -e etc/nsswitch.conf ] || for f in usr/share/libc-bin/nsswitch.conf usr/share/base-files/nsswitch.conf; do
 	[ -e "$f" ] && cp "$f" etc/nsswitch.conf && break
 done
@@ -107,7 +111,7 @@ func (d *debianBuild) finishScript() string {
 		fmt.Fprintf(&b, "grep -q '^%s:' \"$root/etc/passwd\" || echo '%s:x:%d:%d::/nonexistent:/usr/sbin/nologin' >>\"$root/etc/passwd\"\n", name, name, id, id)
 	}
 	if d.src.Variant == extractVariant { // the package manager's own state: there is none
-		b.WriteString("rm -rf \"$root\"/var/lib/dpkg/status* \"$root\"/etc/dpkg/dpkg.cfg.d/99mmdebstrap\n")
+		b.WriteString("rm -rf \"$root\"/var/lib/dpkg/status* \"$root\"/etc/dpkg/dpkg.cfg.d/* \"$root\"/etc/apt/sources.list*\n")
 	}
 	for _, c := range d.copies {
 		to := quote(c.To)

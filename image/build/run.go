@@ -20,7 +20,10 @@ const tailLines = 12
 // run runs cmd and hands each line of its messages to b.say. When it fails the error quotes the last of them. Ending
 // ctx ends cmd and all that it started in its process group.
 func (b *builder) run(ctx context.Context, cmd *exec.Cmd) (output []string, err error) {
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &unix.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
 	pr, pw := io.Pipe()
 	cmd.Stderr = pw
 	if cmd.Stdout == nil {
