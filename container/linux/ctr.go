@@ -1,0 +1,202 @@
+//go:build linux
+
+package linux
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast/holdfast/container"
+)
+
+// ctr is a container that runs or ran.
+type ctr struct {
+	id     string
+	cgroup *cgroup
+	image  *imageMount   // nil: none, or freed
+	io     *streams      // nil once ended, or when nothing of it is left to adopt
+	done   chan struct{} // closed when it ended and its exit is on disk
+	pidfd  int
+	proc   *os.File // pidfd, to wait for
+
+	mu     sync.Mutex
+	now    container.Status
+	record record
+}
+
+func (c *ctr) status() container.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *ctr) ended() bool { return c.status().Phase == container.Exited }
+
+// kill ends all processes of the container.
+func (c *ctr) kill() error {
+	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) // it ends all others of its pid namespace with it
+	return c.cgroup.killAll()
+}
+
+// change updates the container's status and tells the watchers, in one order for all.
+func (r *Runtime) change(c *ctr, f func(*container.Status)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.mu.Lock()
+	f(&c.now)
+	s := c.now
+	c.mu.Unlock()
+	r.hub.Publish(s)
+}
+
+// register writes the container down before its program runs, so that a crash from now on loses nothing of it.
+func (r *Runtime) register(s *starting) (*ctr, error) {
+	b := s.box
+	startTime, err := processStartTime(b.child.pid)
+	if err != nil {
+		return nil, err
+	}
+	c := &ctr{id: s.spec.ID, cgroup: b.cgroup, image: s.image, io: s.io, done: make(chan struct{})}
+	c.now = container.Status{
+		ID: s.spec.ID, PID: b.child.pid, Sandbox: b.sandbox, Labels: s.spec.Labels, Started: r.cfg.Now(),
+	}
+	c.record = record{
+		Version: recordVersion, Boot: r.cfg.BootID, StartTime: startTime, Status: c.now, Cgroup: b.sandbox.ID,
+		Process: s.spec.OCI.Process, Seccomp: s.spec.OCI.Linux.Seccomp, Log: s.spec.Log, Stdin: s.spec.Stdin,
+		User: s.launch.user.ids(), Image: s.spec.Rootfs.EROFS,
+	}
+	c.record.Status.Phase = container.Running
+	if err := c.record.write(r.recordPath(c.id), false); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (r *Runtime) recordPath(id string) string { return filepath.Join(r.cfg.Dir, id, recordFile) }
+
+// started makes the container known and waits for its end in the background.
+func (r *Runtime) started(c *ctr, s *starting) container.Status {
+	b := s.box
+	s.close()
+	if err := c.watch(b.child.pidfd); err != nil {
+		r.cfg.Log.Error("watch container", "container", c.id, "err", err)
+	}
+	b.child.pidfd = -1
+	b.child.close()
+	unix.Close(b.mnt)
+	s.io.start()
+	r.mu.Lock()
+	delete(r.claimed, c.id)
+	r.containers[c.id] = c
+	r.mu.Unlock()
+	r.change(c, func(now *container.Status) { now.Phase = container.Running })
+	status := c.status()
+	r.background.Go(func() { r.await(c) })
+	return status
+}
+
+// watch makes pidfd the container's.
+func (c *ctr) watch(pidfd int) error {
+	c.pidfd = pidfd
+	err := unix.SetNonblock(pidfd, true)
+	c.proc = os.NewFile(uintptr(pidfd), "pidfd")
+	return err
+}
+
+// close gives up what only the start needed.
+func (s *starting) close() {
+	for _, m := range s.mounts {
+		m.close()
+	}
+	if s.root >= 0 {
+		unix.Close(s.root)
+	}
+}
+
+// abort leaves nothing of a container that could not be started.
+func (s *starting) abort() {
+	r := s.r
+	s.close()
+	if s.io != nil {
+		s.io.close()
+	}
+	r.discard(s.box)
+	r.dropImage(s.image)
+	if err := os.RemoveAll(s.dir); err != nil {
+		r.cfg.Log.Warn("remove directory of failed container", "container", s.spec.ID, "err", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.claimed, s.spec.ID)
+}
+
+// letGo stops watching a container, for another runtime to do so.
+func (c *ctr) letGo() {
+	if c.ended() {
+		return
+	}
+	c.proc.Close()
+	c.io.letGo()
+}
+
+// await waits for the container's end, and cleans up after it.
+func (r *Runtime) await(c *ctr) {
+	code, err := c.exitCode()
+	if err != nil { // closed: the next runtime will see the end
+		return
+	}
+	if err := c.cgroup.killAll(); err != nil {
+		r.cfg.Log.Warn("kill what the container left", "container", c.id, "err", err)
+	}
+	oom := c.cgroup.oomKills() > 0
+	c.io.finish()
+	r.ended(c, code, oom)
+	r.release(c)
+}
+
+// ended records the exit, for good, before anybody hears of it.
+func (r *Runtime) ended(c *ctr, code int, oom bool) {
+	finish := func(s *container.Status) {
+		s.Phase, s.ExitCode, s.OOM, s.Finished = container.Exited, code, oom, r.cfg.Now()
+	}
+	finish(&c.record.Status)
+	if err := c.record.write(r.recordPath(c.id), true); err != nil {
+		r.cfg.Log.Error("record exit", "container", c.id, "err", err)
+	}
+	r.change(c, finish)
+	close(c.done)
+}
+
+// release frees what an ended container does not need.
+func (r *Runtime) release(c *ctr) {
+	if err := c.cgroup.remove(); err != nil {
+		r.cfg.Log.Warn("remove cgroup", "container", c.id, "err", err)
+	}
+	c.proc.Close()
+	r.ids.drop(c.status().Sandbox.UIDs)
+	r.dropImage(c.image)
+	for _, name := range []string{"upper", "work"} {
+		if err := os.RemoveAll(filepath.Join(r.cfg.Dir, c.id, name)); err != nil {
+			r.cfg.Log.Warn("remove writable layer", "container", c.id, "err", err)
+		}
+	}
+}
+
+// exitCode waits for the first process to end. An error says that the runtime is closing.
+func (c *ctr) exitCode() (code int, err error) {
+	raw, err := c.proc.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	err = raw.Read(func(fd uintptr) (done bool) {
+		code, done = tryWait(int(fd), c.now.PID, c.record.StartTime)
+		return done
+	})
+	return code, err
+}
+
+// unknownExit is the exit code of a container whose end nobody saw.
+const unknownExit = 255

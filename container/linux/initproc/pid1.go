@@ -1,0 +1,72 @@
+//go:build linux
+
+package initproc
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// initFork goes on as the child in a new process; the caller becomes the container's PID 1 and never returns.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func initFork() syscall.Errno {
+	cloneArgs.flags = 0
+	cloneArgs.exitSignal = uint64(syscall.SIGCHLD)
+	pid, _, errno := syscall.RawSyscall(sysClone3, uintptr(unsafe.Pointer(&cloneArgs)), cloneArgsSize, 0)
+	if errno != 0 || pid == 0 {
+		return errno
+	}
+	forked = pid
+	syscall.RawSyscall(sysCloseRange, 0, ^uintptr(0)>>32, 0)
+	for {
+		reapAndForward()
+	}
+}
+
+// reapAndForward waits for one signal (all are blocked here) and handles it.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func reapAndForward() {
+	sigset = ^uint64(0)
+	sig, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&sigset)),
+		uintptr(unsafe.Pointer(&siginfo)), 0, 8, 0, 0)
+	if errno == syscall.EINTR {
+		return
+	}
+	if errno != 0 {
+		exit(125) // the container's own filter forbids it: an init that cannot wait would spin
+	}
+	if sig != uintptr(syscall.SIGCHLD) {
+		syscall.RawSyscall(syscall.SYS_KILL, forked, sig, 0)
+		return
+	}
+	for {
+		pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)),
+			syscall.WNOHANG, 0, 0, 0)
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno != 0 || pid == 0 {
+			return
+		}
+		if pid == forked {
+			exit(exitCode(status))
+		}
+	}
+}
+
+// exitCode is what a shell would call the status: 128+signal for a killed process.
+//
+//go:nosplit
+//go:norace
+func exitCode(status int32) uintptr {
+	if sig := status & 0x7f; sig != 0 {
+		return uintptr(128 + sig)
+	}
+	return uintptr(status >> 8 & 0xff)
+}
