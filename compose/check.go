@@ -20,7 +20,10 @@ func (l *loading) checkNames() {
 		}
 	}
 	if len(l.project.AllServices()) == 0 && len(l.project.AllJobs()) == 0 && len(l.problems) == 0 {
-		l.invalid(nil, "", "no services: write at least one under the top-level key services")
+		l.problems = append(l.problems, Problem{
+			File: l.files.docs[0].name, Kind: holdfast.ErrInvalid,
+			Reason: "no services: write at least one under the top-level key services",
+		})
 	}
 	lower := map[string]string{}
 	for _, name := range sortedKeys(l.project.Services) {
@@ -54,10 +57,7 @@ func (l *loading) selectServices() {
 
 // concerns reports whether a path is not inside a service or job that is left out.
 func (l *loading) concerns(path string) bool {
-	inside := func(section, name string) bool {
-		rest, ok := strings.CutPrefix(path, section+"."+name)
-		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	}
+	inside := func(section, name string) bool { return within(path, section+"."+name) }
 	for name := range l.project.DisabledServices {
 		if inside("services", name) && !l.active(name) {
 			return false
@@ -147,6 +147,13 @@ func (l *loading) checkTogether(all []*entry) {
 
 func (e *entry) checkDependency(name string, dep types.ServiceDependency, other *entry) {
 	where := at("depends_on", name)
+	if !e.sets(where...) {
+		i := slices.IndexFunc(e.c.Links, func(text string) bool { return named(text, name) })
+		if i < 0 {
+			return // implied by a key that is checked by itself
+		}
+		where = at("links", i)
+	}
 	if other == nil {
 		_, service := e.project.DisabledServices[name]
 		_, job := e.project.DisabledJobs[name]
@@ -184,7 +191,7 @@ func (e *entry) links() {
 	for i, text := range e.c.Links {
 		name, alias, _ := strings.Cut(text, ":")
 		if _, ok := e.project.Services[name]; !ok {
-			continue // depends_on, which a link implies, complains
+			continue // checkDependency complains
 		}
 		if alias == "" || alias == name {
 			continue

@@ -66,10 +66,10 @@ func (e *entry) cannot(at []any, format string, args ...any) {
 }
 
 func (e *entry) mistake(kind error, at []any, hint, reason string) {
-	if e.tainted[e.at.String()] {
-		return
+	where := e.at.at(at...)
+	if !e.cut(where) {
+		e.problem(kind, where, hint, reason)
 	}
-	e.problem(kind, e.at.at(at...), hint, reason)
 }
 
 // remark notes something about the entry.

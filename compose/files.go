@@ -21,6 +21,8 @@ type document struct {
 	dir  string     // what relative paths in it are relative to
 	root *yaml.Node // a mapping
 	env  map[string]string
+	// chain are the files that led here by include, the main one first.
+	chain []string
 	// role says why it was read.
 	role role
 }
@@ -130,18 +132,19 @@ func decodeNode(dec *yaml.Decoder, node *yaml.Node) (err error) {
 	return dec.Decode(node)
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)(?:, column \d+)?:? ?`)
+var yamlLine = regexp.MustCompile(`(?: at)?(?: <unknown position>:)? ?line (\d+)(?:, column \d+)?:? ?`)
 
-// yamlError takes the line out of an error of the YAML library.
+// yamlError takes the line out of an error of the YAML library: the last that it names, where it could not go on.
 func yamlError(err error) (int, string) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	text = strings.TrimPrefix(text, "construct errors: ")
 	line := 0
-	if m := yamlLine.FindStringSubmatchIndex(text); m != nil {
-		line, _ = strconv.Atoi(text[m[2]:m[3]])
-		text = text[:m[0]] + text[m[1]:]
+	for _, m := range yamlLine.FindAllStringSubmatch(text, -1) {
+		line, _ = strconv.Atoi(m[1])
 	}
-	return line, "not valid YAML: " + strings.TrimSpace(text)
+	text = strings.TrimSpace(yamlLine.ReplaceAllString(text, ": "))
+	text = strings.Trim(strings.ReplaceAll(text, ": : ", ": "), ": ")
+	return line, "not valid YAML: " + text
 }
 
 // displayName is name relative to the current directory where that is shorter to read.

@@ -125,9 +125,6 @@ func (e *entry) runtime() {
 	if !slices.Contains([]string{"", "runc", "crun"}, e.c.Runtime) {
 		e.cannot(at("runtime"), "%q is not done: use runc or crun, or leave it out for the one that is built in", e.c.Runtime)
 	}
-	if i := e.c.Isolation; i != "" && i != "default" {
-		e.cannot(at("isolation"), "%q is for Windows: leave it out", i)
-	}
 }
 
 // build resolves Compose's build section.

@@ -51,7 +51,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 	if opt.Platform == "" {
 		opt.Platform = "linux/" + runtime.GOARCH
 	}
-	l := &loading{opt: opt, tainted: map[string]bool{}, notedKeys: map[string]bool{}}
+	l := &loading{opt: opt}
 	if err := l.open(); err != nil {
 		return nil, err
 	}
@@ -87,15 +87,16 @@ type loading struct {
 	notes    []Note
 	// broken: the files cannot be merged at all.
 	broken bool
-	// tainted entries ("services.web") had mistakes that were cut out before merging, so what the merged model
-	// lacks in them is not to be complained of.
-	tainted map[string]bool
+	// cutPaths had mistakes that were cut out before merging, so what the merged model lacks there is not to be
+	// complained of.
+	cutPaths []string
+	cuts     []cut
+	checking *checker // set while a document is checked
 	// model is the merged files in compose-go's canonical form, before its normalisation: what the user wrote.
-	model     map[string]any
-	refused   Problems // by keys, of all services
-	remarks   []remark // of keys, of all services
-	notedKeys map[string]bool
-	project   *types.Project // nil when merging failed
+	model   map[string]any
+	refused Problems       // by keys, of all services
+	remarks []remark       // of keys, of all services
+	project *types.Project // nil when merging failed
 }
 
 // has reports whether the files set the key at p.

@@ -13,20 +13,27 @@ import (
 )
 
 func (e *entry) mounts() {
-	for i, v := range e.c.Volumes {
-		if m, ok := e.mount(at("volumes", i), v); ok {
-			e.spec.Mounts = append(e.spec.Mounts, m)
+	add := func(where []any, m holdfast.Mount, ok bool) {
+		if !ok {
+			return
 		}
+		if slices.ContainsFunc(e.spec.Mounts, func(other holdfast.Mount) bool { return other.Target == m.Target }) {
+			e.badItem(where, m.Target, "something else is mounted at %s already", m.Target)
+			return
+		}
+		e.spec.Mounts = append(e.spec.Mounts, m)
+	}
+	for i, v := range e.c.Volumes {
+		m, ok := e.mount(at("volumes", i), v)
+		add(at("volumes", i), m, ok)
 	}
 	for i, text := range e.c.Tmpfs {
-		if m, ok := e.tmpfs(at("tmpfs", i), text); ok {
-			e.spec.Mounts = append(e.spec.Mounts, m)
-		}
+		m, ok := e.tmpfs(at("tmpfs", i), text)
+		add(at("tmpfs", i), m, ok)
 	}
 	for i, from := range e.c.VolumesFrom {
 		e.mountsFrom(at("volumes_from", i), from)
 	}
-	e.checkTargets()
 	slices.SortStableFunc(e.spec.Mounts, func(a, b holdfast.Mount) int { return strings.Compare(a.Target, b.Target) })
 }
 
@@ -202,25 +209,10 @@ func (e *entry) mountsFrom(where []any, from string) {
 		if v.Type == "tmpfs" || v.Source == "" || slices.ContainsFunc(e.spec.Mounts, func(m holdfast.Mount) bool { return m.Target == v.Target }) {
 			continue
 		}
-		quiet := entry{loading: &loading{project: e.project, files: e.files, tainted: map[string]bool{}}, at: e.at}
+		quiet := entry{loading: &loading{project: e.project, files: e.files}, at: e.at}
 		if m, ok := quiet.mount(where, v); ok {
 			m.ReadOnly = m.ReadOnly || mode == "ro"
 			e.spec.Mounts = append(e.spec.Mounts, m)
 		}
-	}
-}
-
-// checkTargets refuses two mounts at one place.
-func (e *entry) checkTargets() {
-	seen := map[string]bool{}
-	for i, m := range e.spec.Mounts {
-		if seen[m.Target] {
-			key := "volumes"
-			if i >= len(e.c.Volumes) {
-				key = "tmpfs"
-			}
-			e.badItem(at(key, i), m.Target, "something else is mounted at %s already", m.Target)
-		}
-		seen[m.Target] = true
 	}
 }

@@ -40,6 +40,7 @@ func (e *entry) networkMode() {
 	service, isService := strings.CutPrefix(mode, "service:")
 	switch {
 	case mode == "":
+		return
 	case mode == "bridge" || mode == "default":
 		e.remark(at("network_mode"), "%q is the app's default network here", mode)
 		e.c.Networks = map[string]*types.ServiceNetworkConfig{defaultNetwork: nil}

@@ -95,7 +95,7 @@ func (e *entry) cpuTuning() {
 func (e *entry) memoryTuning() {
 	c, r := &e.c, &e.spec.Resources
 	r.MemorySwapBytes, r.OOMKillDisable = int64(c.MemSwapLimit), c.OomKillDisable
-	if c.MemSwapLimit > 0 && r.MemoryBytes == 0 {
+	if c.MemSwapLimit > 0 && r.MemoryBytes == 0 && !e.cut(e.at.at("mem_limit")) {
 		e.bad(at("memswap_limit"), "needs mem_limit as well: it is the sum of memory and swap")
 	} else if c.MemSwapLimit > 0 && int64(c.MemSwapLimit) < r.MemoryBytes {
 		e.bad(at("memswap_limit"), "is below mem_limit: it is the sum of memory and swap")

@@ -99,6 +99,9 @@ func (e *entry) checkRoute(where []any, r *holdfast.Route) {
 		return
 	}
 	port, ok := e.onlyPort()
+	if !ok && (e.cut(e.at.at("ports")) || e.cut(e.at.at("expose"))) {
+		return
+	}
 	if !ok {
 		e.bad(where, "which port? The service does not expose exactly one: give port: <number>, or one port under expose")
 		return
@@ -106,4 +109,6 @@ func (e *entry) checkRoute(where []any, r *holdfast.Route) {
 	r.Port = port
 }
 
-func routeName(r holdfast.Route) string { return cmp.Or(r.Host, "any host") + cmp.Or(r.PathPrefix, "/") }
+func routeName(r holdfast.Route) string {
+	return cmp.Or(r.Host, "any host") + cmp.Or(r.PathPrefix, "/")
+}
