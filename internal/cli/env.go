@@ -25,6 +25,8 @@ type Env struct {
 	Build func(ctx context.Context, src holdfast.ImageSource, b BuildOptions) (Built, error)
 	// Agent runs the agent in this process until ctx ends.
 	Agent func(ctx context.Context, opt AgentOptions) error
+	// Gateway runs the gateway in this process until ctx ends.
+	Gateway func(ctx context.Context, opt AgentOptions) error
 	// Supervisor runs the parent of all containers in this process until ctx ends.
 	Supervisor func(ctx context.Context, args []string) error
 	// Spawn starts this program again, detached, with args, its output going to logFile. It returns how to learn of

@@ -65,6 +65,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
+	root.AddCommand(a.gatewayCommand(), a.supervisorCommand())
 	return root
 }
 
@@ -75,13 +76,21 @@ var groups = []struct {
 	commands  []func(*app) *cobra.Command
 }{
 	{"run", "Run an app:", true, []func(*app) *cobra.Command{
-		(*app).upCommand, (*app).downCommand,
+		(*app).upCommand, (*app).downCommand, (*app).planCommand, (*app).configCommand,
 	}},
 	{"look", "Look at it:", true, []func(*app) *cobra.Command{
-		(*app).psCommand,
+		(*app).psCommand, (*app).logsCommand, (*app).eventsCommand, (*app).topCommand, (*app).historyCommand, (*app).inspectCommand,
+	}},
+	{"change", "Change it:", true, []func(*app) *cobra.Command{
+		(*app).scaleCommand, (*app).rollbackCommand, (*app).pauseCommand, (*app).resumeCommand, (*app).restartCommand,
+		(*app).killCommand, (*app).jobCommand,
+	}},
+	{"inside", "Go inside:", true, []func(*app) *cobra.Command{
+		(*app).execCommand, (*app).attachCommand, (*app).cpCommand, (*app).portForwardCommand,
 	}},
 	{"node", "The node:", false, []func(*app) *cobra.Command{
-		(*app).versionCommand,
+		(*app).agentCommand, (*app).imageCommand, (*app).volumeCommand, (*app).routeCommand, (*app).versionCommand,
+		(*app).completionCommand,
 	}},
 }
 

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/api"
+)
+
+// unitName is the systemd unit.
+const unitName = "holdfast.service"
+
+func (a *app) agentInstallCommand() *cobra.Command {
+	var f agentFlags
+	var printOnly bool
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Install the agent as a systemd unit, start it, and have it start with the machine",
+		Long: "Writes " + unitPath + " with the agent's flags that are given here, and enables and starts it.\n" +
+			"An agent that runs in the background is stopped first; containers go on.",
+		Example: "  holdfast agent install\n" +
+			"  holdfast agent install --print --http :8080    only print the unit",
+		Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := f.options(a); err != nil {
+				return err
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			unit := unitText(self, givenFlags(cmd.Flags(), "print"))
+			if printOnly {
+				a.printf("%s", unit)
+				return nil
+			}
+			return a.install(cmd.Context(), unit)
+		},
+	}
+	f.register(cmd.Flags())
+	cmd.Flags().BoolVar(&printOnly, "print", false, "print the unit and do nothing")
+	return cmd
+}
+
+// givenFlags returns the flags that were typed, as arguments.
+func givenFlags(fl *pflag.FlagSet, not ...string) []string {
+	var out []string
+	fl.Visit(func(f *pflag.Flag) {
+		for _, n := range not {
+			if f.Name == n {
+				return
+			}
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			for _, v := range list.GetSlice() {
+				out = append(out, "--"+f.Name+"="+v)
+			}
+			return
+		}
+		out = append(out, "--"+f.Name+"="+f.Value.String())
+	})
+	return out
+}
+
+// unitText is the unit. KillMode=process leaves containers alone when the agent is stopped or upgraded; Delegate lets
+// it make cgroups.
+func unitText(program string, flags []string) string {
+	words := []string{quoteUnit(program), "agent"}
+	for _, f := range flags {
+		words = append(words, quoteUnit(f))
+	}
+	return `[Unit]
+Description=Holdfast agent: runs servers
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+ExecStart=` + strings.Join(words, " ") + `
+Restart=always
+RestartSec=1
+KillMode=process
+Delegate=yes
+TasksMax=infinity
+LimitNOFILE=1048576
+OOMScoreAdjust=-900
+
+[Install]
+WantedBy=multi-user.target
+`
+}
+
+// quoteUnit quotes a word for ExecStart, where % and $ mean something.
+func quoteUnit(word string) string {
+	word = strings.NewReplacer("%", "%%", "$", "$$").Replace(word)
+	if strings.ContainsAny(word, " \t\"'\\;") {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(word) + `"`
+	}
+	return word
+}
+
+func (a *app) install(ctx context.Context, unit string) error {
+	if _, err := exec.LookPath("systemctl"); err != nil {
+		return holdfast.Errorf(holdfast.ErrUnsupported, "install needs systemd, and systemctl is not here: run holdfast agent under your own init system")
+	}
+	if err := os.WriteFile(unitPath, []byte(unit), 0o644); err != nil {
+		return fmt.Errorf("write unit: %w", err)
+	}
+	if err := a.stopAgent(ctx); err != nil && !errors.Is(err, holdfast.ErrUnavailable) {
+		return err
+	}
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--now", unitName}} {
+		if err := systemctl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	a.printf("installed %s: it runs now, and starts with the machine\n", unitPath)
+	return nil
+}
+
+func systemctl(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (a *app) agentUninstallCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "uninstall", Short: "Stop the agent's systemd unit and remove it; containers and data stay", Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := os.Stat(unitPath); errors.Is(err, fs.ErrNotExist) {
+				return holdfast.Errorf(holdfast.ErrNotFound, "no unit is installed at %s", unitPath)
+			}
+			if err := systemctl(cmd.Context(), "disable", "--now", unitName); err != nil {
+				return err
+			}
+			if err := os.Remove(unitPath); err != nil {
+				return fmt.Errorf("remove unit: %w", err)
+			}
+			if err := systemctl(cmd.Context(), "daemon-reload"); err != nil {
+				return err
+			}
+			a.printf("removed %s; what ran goes on until holdfast down\n", unitPath)
+			return nil
+		},
+	}
+}
+
+func (a *app) agentStopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "stop", Short: "Stop the agent; containers go on until the next one adopts them", Args: args(0, 0),
+		Long: "Asks the agent to end and waits until it has. Containers and their connections go on. One that systemd runs is\n" +
+			"started again by it: use systemctl stop holdfast.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.stopAgent(cmd.Context()); err != nil {
+				return err
+			}
+			a.printf("the agent has ended\n")
+			return nil
+		},
+	}
+}
+
+// stopAgent asks the agent to end and waits until its socket no longer answers.
+func (a *app) stopAgent(ctx context.Context) error {
+	info, err := a.api().Info(ctx)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(info.PID, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop agent (pid %d): %w", info.PID, err)
+	}
+	return awaitEnd(ctx, a.socketPath())
+}
+
+// awaitEnd watches the agent's events, a stream that ends with the agent, and then tries until nobody answers.
+func awaitEnd(ctx context.Context, socket string) error {
+	client := api.Dial(socket)
+	defer client.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := client.Info(ctx); errors.Is(err, holdfast.ErrUnavailable) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
