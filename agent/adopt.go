@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,13 +36,44 @@ func (a *Agent) adopt(ctx context.Context) error {
 			containers[status.ID] = status
 		}
 	}
-	a.pool.adopt(parked)
+	if err := a.adoptResources(ctx, parked, containers); err != nil {
+		return err
+	}
 	for id, replica := range snap.Replicas.All("") {
 		if replica.Node == a.node.ID {
 			a.adoptReplica(ctx, snap, id, *replica, containers)
 		}
 	}
 	return a.sweepFiles(snap)
+}
+
+// adoptResources takes over what parked sandboxes and containers hold, and frees what nobody does.
+func (a *Agent) adoptResources(ctx context.Context, parked []container.Sandbox, containers map[string]container.Status) error {
+	var sandboxes, replicas []string
+	for _, sandbox := range parked {
+		sandboxes = append(sandboxes, sandbox.ID)
+	}
+	for id, status := range containers {
+		if status.Phase != container.Exited {
+			sandboxes, replicas = append(sandboxes, status.Sandbox.ID), append(replicas, id)
+		}
+	}
+	missing, err := a.network.Adopt(ctx, sandboxes)
+	if err != nil {
+		return fmt.Errorf("adopt network: %w", err)
+	}
+	parked = slices.DeleteFunc(parked, func(s container.Sandbox) bool {
+		unusable := slices.Contains(missing, s.ID)
+		if unusable {
+			a.pool.discard(s.ID)
+		}
+		return unusable
+	})
+	a.pool.adopt(parked)
+	if err := a.volumes.Adopt(ctx, replicas); err != nil {
+		return fmt.Errorf("adopt volumes: %w", err)
+	}
+	return nil
 }
 
 func (a *Agent) adoptReplica(ctx context.Context, snap *store.Snapshot, id string, replica holdfast.Replica, containers map[string]container.Status) {

@@ -3,14 +3,13 @@
 // Each replica is a task: an ordered list of steps from assigned to running container, and back. Containers live in
 // the runtime's own process, so the agent may be killed and started again at any time: it adopts what runs.
 //
-// May import the root package and the floor below (store, container, network); images and volumes come through the
-// interfaces it declares.
+// May import the root package and the floor below (store, container, network, volume); images come through the interface
+// that it declares.
 package agent
 
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/network"
 	"github.com/holdfast/holdfast/store"
+	"github.com/holdfast/holdfast/volume"
 )
 
 // State is what the agent needs of the store.
@@ -41,7 +41,6 @@ type Images interface {
 type Image struct {
 	Config imagespec.ImageConfig
 	Rootfs container.Rootfs
-	Files  fs.FS // content of the root file system
 }
 
 // Network is what the agent needs of the node's network.
@@ -50,23 +49,16 @@ type Network interface {
 	Connect(ctx context.Context, e network.Endpoint) error
 	Release(ctx context.Context, sandbox string) error
 	Apply(ctx context.Context, table network.Table) error
+	Adopt(ctx context.Context, live []string) (missing []string, err error)
 }
 
-// Volumes gives directories of this node to mount.
+// Volumes gives directories of this node to mount; volume.Store is one.
 type Volumes interface {
-	// Mount returns the path of a volume, made and filled on first use.
-	Mount(ctx context.Context, v holdfast.Volume, use VolumeUse) (string, error)
-	// Release ends all uses of a replica and removes its anonymous volumes.
+	Acquire(ctx context.Context, v holdfast.Volume, replica string, fill volume.Fill) (path string, err error)
+	AcquireAnonymous(ctx context.Context, replica, target string, fill volume.Fill) (path string, err error)
+	Subpath(ctx context.Context, name, replica, sub string) (path string, err error)
 	Release(ctx context.Context, replica string) error
-}
-
-// VolumeUse is one mount of a volume.
-type VolumeUse struct {
-	Replica   string
-	Anonymous bool
-	Subpath   string
-	Target    string // path in the container, whose content in the image fills an empty volume
-	Content   fs.FS  // the image's files; nil: do not fill
+	Adopt(ctx context.Context, live []string) error
 }
 
 // Config of an Agent. All fields are needed.

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast/holdfast/network"
 	"github.com/holdfast/holdfast/store"
 	"github.com/holdfast/holdfast/store/mem"
+	"github.com/holdfast/holdfast/volume"
 )
 
 // lab is an agent on a fake machine, in a synctest bubble.
@@ -42,10 +43,19 @@ func (stubImages) Ensure(context.Context, string, string) (Image, error) {
 
 type stubVolumes struct{}
 
-func (stubVolumes) Mount(_ context.Context, v holdfast.Volume, _ VolumeUse) (string, error) {
+func (stubVolumes) Acquire(_ context.Context, v holdfast.Volume, _ string, _ volume.Fill) (string, error) {
 	return "/volumes/" + v.Name, nil
 }
+
+func (stubVolumes) AcquireAnonymous(_ context.Context, replica, _ string, _ volume.Fill) (string, error) {
+	return "/volumes/" + replica, nil
+}
+
+func (stubVolumes) Subpath(_ context.Context, name, _, sub string) (string, error) {
+	return "/volumes/" + name + "/" + sub, nil
+}
 func (stubVolumes) Release(context.Context, string) error { return nil }
+func (stubVolumes) Adopt(context.Context, []string) error { return nil }
 
 // netRecorder remembers what the agent asked of the network.
 type netRecorder struct {
@@ -70,6 +80,8 @@ func (n *netRecorder) Release(_ context.Context, sandbox string) error {
 	n.released[sandbox] = true
 	return nil
 }
+
+func (n *netRecorder) Adopt(context.Context, []string) ([]string, error) { return nil, nil }
 
 func (n *netRecorder) Apply(_ context.Context, table network.Table) error {
 	n.mu.Lock()

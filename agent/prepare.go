@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/network"
+	"github.com/holdfast/holdfast/volume"
 )
 
 // cleanupTimeout bounds what is done for a replica that has ended.
@@ -45,8 +45,8 @@ func hostnameOf(spec *holdfast.Spec, r *holdfast.Replica) string {
 
 // prepareVolumes makes sure that what is to be mounted is there, and adds the mounts.
 func (t *task) prepareVolumes(ctx context.Context) error {
-	for i, m := range t.spec.Mounts {
-		mount, err := t.mount(ctx, i, m)
+	for _, m := range t.spec.Mounts {
+		mount, err := t.mount(ctx, m)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.Target, err)
 		}
@@ -56,7 +56,7 @@ func (t *task) prepareVolumes(ctx context.Context) error {
 		if t.mountsAt(target) {
 			continue
 		}
-		mount, err := t.mount(ctx, -1, holdfast.Mount{Type: "volume", Target: target})
+		mount, err := t.mount(ctx, holdfast.Mount{Type: "volume", Target: target})
 		if err != nil {
 			return fmt.Errorf("%s: %w", target, err)
 		}
@@ -74,14 +74,14 @@ func (t *task) mountsAt(target string) bool {
 	return false
 }
 
-func (t *task) mount(ctx context.Context, index int, m holdfast.Mount) (specs.Mount, error) {
+func (t *task) mount(ctx context.Context, m holdfast.Mount) (specs.Mount, error) {
 	switch m.Type {
 	case "tmpfs":
 		return tmpfsMount(m), nil
 	case "bind":
 		return t.bindMount(m)
 	case "volume":
-		return t.volumeMount(ctx, index, m)
+		return t.volumeMount(ctx, m)
 	default:
 		return specs.Mount{}, holdfast.Errorf(holdfast.ErrUnsupported, "mount type %s", m.Type)
 	}
@@ -104,33 +104,30 @@ func tmpfsMount(m holdfast.Mount) specs.Mount {
 }
 
 func (t *task) bindMount(m holdfast.Mount) (specs.Mount, error) {
-	if _, err := os.Stat(m.Source); err != nil {
-		if !m.CreateHost || !os.IsNotExist(err) {
-			return specs.Mount{}, holdfast.Errorf(holdfast.ErrInvalid, "bind source: %w", err)
-		}
-		if err := os.MkdirAll(m.Source, 0o755); err != nil {
-			return specs.Mount{}, fmt.Errorf("make bind source: %w", err)
-		}
+	if err := volume.BindSource(m.Source, m.CreateHost); err != nil {
+		return specs.Mount{}, err
 	}
 	return t.bind(m.Source, m), nil
 }
 
-func (t *task) volumeMount(ctx context.Context, index int, m holdfast.Mount) (specs.Mount, error) {
-	volume, anonymous := t.app.Volumes[m.Source], m.Source == ""
-	if anonymous {
-		volume = holdfast.Volume{Name: fmt.Sprintf("%s-%d", t.replica.ID, index)}
-	}
-	var content fs.FS
+func (t *task) volumeMount(ctx context.Context, m holdfast.Mount) (specs.Mount, error) {
+	var fill volume.Fill
 	if !m.NoCopy {
-		content = t.image.Files
+		fill = volume.FromImage(t.image.Rootfs.EROFS, t.image.Rootfs.Dirs, m.Target)
 	}
-	path, err := t.agent.volumes.Mount(ctx, volume, VolumeUse{
-		Replica: t.replica.ID, Anonymous: anonymous, Subpath: m.Subpath, Content: content, Target: m.Target,
-	})
-	if err != nil {
-		return specs.Mount{}, err
+	if m.Source == "" {
+		path, err := t.agent.volumes.AcquireAnonymous(ctx, t.replica.ID, m.Target, fill)
+		return t.bind(path, m), err
 	}
-	return t.bind(path, m), nil
+	v, ok := t.app.Volumes[m.Source]
+	if !ok {
+		return specs.Mount{}, holdfast.Errorf(holdfast.ErrNotFound, "the app has no volume %s", m.Source)
+	}
+	path, err := t.agent.volumes.Acquire(ctx, v, t.replica.ID, fill)
+	if err == nil && m.Subpath != "" {
+		path, err = t.agent.volumes.Subpath(ctx, v.Name, t.replica.ID, m.Subpath)
+	}
+	return t.bind(path, m), err
 }
 
 // bind mounts a path of the node. Ownership in it is the container's own ("idmap"), so root in the container is

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,7 +13,6 @@ import (
 	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/image"
-	"github.com/holdfast/holdfast/image/erofs"
 	"github.com/holdfast/holdfast/store"
 )
 
@@ -31,10 +28,6 @@ func (i images) Ensure(ctx context.Context, ref, policy string) (agent.Image, er
 	if err != nil {
 		return agent.Image{}, err
 	}
-	files, err := rootFiles(img)
-	if err != nil {
-		return agent.Image{}, fmt.Errorf("open root file system of %s: %w", ref, err)
-	}
 	c := img.Config.Config
 	return agent.Image{
 		Config: imagespec.ImageConfig{
@@ -42,15 +35,7 @@ func (i images) Ensure(ctx context.Context, ref, policy string) (agent.Image, er
 			WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal,
 		},
 		Rootfs: container.Rootfs{EROFS: img.EROFS, Dirs: img.Dirs},
-		Files:  files,
 	}, nil
-}
-
-func rootFiles(img image.Image) (fs.FS, error) {
-	if img.EROFS != "" {
-		return erofs.Open(img.EROFS)
-	}
-	return os.DirFS(img.Dirs[0]), nil
 }
 
 func (i images) pull(ctx context.Context, ref, policy string, progress image.ProgressFunc) (image.Image, error) {
@@ -122,7 +107,7 @@ func (i images) Remove(ctx context.Context, ref string) error {
 // Prune implements api.Images.
 func (i images) Prune(ctx context.Context) (api.Pruned, error) {
 	p, err := i.store.Prune(ctx, i.used().keeps)
-	return api.Pruned{Removed: p.Refs, FreedBytes: p.Freed}, err
+	return api.Pruned{Removed: p.Images, FreedBytes: p.Bytes}, err
 }
 
 func (i images) view(img image.Image) api.Image {
