@@ -67,6 +67,15 @@ func (w *work) failed(r *replica) {
 	a := w.replicaAction(r, event, why, "replica %s of release %d %s", r.ID, r.Release, verb)
 	w.withService(&a)
 	w.add(a)
+	w.tellBackoff()
+}
+
+// tellBackoff records that the service's replacements wait from now on, or longer than before.
+func (w *work) tellBackoff() {
+	b := w.svc.Backoff
+	if b.Until.After(w.now) && (b.Failures-1)%w.width() == 0 {
+		w.add(about(&w.svc, holdfast.ServiceBackedOff, b.Reason, "service %s waits", w.svc.Name))
+	}
 }
 
 // withService makes a write the service as it is now, too.
