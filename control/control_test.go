@@ -74,7 +74,7 @@ func (n *node) obey(t *testing.T, ctx context.Context, r *holdfast.Replica) {
 	if !sleep(ctx, n.start) {
 		return
 	}
-	update(t, n.store, func(snap *store.Snapshot, tx *store.Tx) error {
+	err := n.store.Update(ctx, func(snap *store.Snapshot, tx *store.Tx) error {
 		now := time.Now()
 		st := holdfast.Status{ID: r.ID, Node: "a", State: holdfast.Running, Ready: true, Started: now, ReadyAt: now, Since: now}
 		rel, _ := snap.Releases.Get(store.ReleaseKey(r.App, r.Service, r.Release))
@@ -90,6 +90,9 @@ func (n *node) obey(t *testing.T, ctx context.Context, r *holdfast.Replica) {
 		tx.Put(&st)
 		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		t.Error(err)
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
