@@ -67,6 +67,8 @@ echo '127.0.0.1 localhost' >etc/hosts
 if [ -e etc/nginx/sites-available/default ] && [ -z "$(ls etc/nginx/sites-enabled)" ]; then
 	ln -s /etc/nginx/sites-available/default etc/nginx/sites-enabled/default
 fi
+[ ! -e usr/share/nginx/html/index.html ] || [ -e var/www/html/index.nginx-debian.html ] ||
+	{ mkdir -p var/www/html && cp usr/share/nginx/html/index.html var/www/html/index.nginx-debian.html; }
 for f in usr/share/nginx/modules-available/*.conf; do
 	[ -e "$f" ] || continue
 	link=etc/nginx/modules-enabled/50-$(basename "$f")
@@ -86,10 +88,8 @@ if [ -d etc/apache2/mods-available ] && [ -z "$(ls etc/apache2/mods-enabled 2>/d
 		[ ! -e "etc/apache2/conf-available/$c.conf" ] || ln -s "../conf-available/$c.conf" "etc/apache2/conf-enabled/$c.conf"
 	done
 	ln -s ../sites-available/000-default.conf etc/apache2/sites-enabled/000-default.conf
-	for page in var/www/html/index.html; do
-		[ -e "$page" ] || [ ! -e usr/share/apache2/default-site/index.html ] ||
-			{ mkdir -p var/www/html && cp usr/share/apache2/default-site/index.html "$page"; }
-	done
+	[ -e var/www/html/index.html ] || [ ! -e usr/share/apache2/default-site/index.html ] ||
+		{ mkdir -p var/www/html && cp usr/share/apache2/default-site/index.html var/www/html/index.html; }
 fi
 
 # what a server does not need
