@@ -152,6 +152,15 @@ func snatTo(a netip.Addr) []expr.Any {
 	}
 }
 
+// dnatToAddr redirects the flow to one address and port.
+func dnatToAddr(to netip.AddrPort) []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: reg(0), Data: to.Addr().AsSlice()},
+		&expr.Immediate{Register: reg(1), Data: binaryutil.BigEndian.PutUint16(to.Port())},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg(0), RegProtoMin: reg(1), Specified: true},
+	}
+}
+
 // dnatTo redirects the flow to what the map has for the key: an address, or an address and a port.
 func dnatTo(set string, withPort bool, fields ...load) []expr.Any {
 	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg(0)}

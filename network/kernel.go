@@ -26,7 +26,7 @@ func (r *ruleset) refresh() error {
 	if err != nil {
 		return err
 	}
-	fresh := ruleset{table: r.table, prefix: r.prefix, known: true, gen: gen}
+	fresh := ruleset{table: r.table, prefix: r.prefix, dnsPort: r.dnsPort, known: true, gen: gen}
 	if err := fresh.read(conn); err != nil {
 		return fmt.Errorf("read nft table %s: %w", r.table, err)
 	}
@@ -69,7 +69,7 @@ func (r *ruleset) readChains(conn *nftables.Conn) (intact bool, err error) {
 	}
 	r.chains = map[string]bool{}
 	want := map[string]int{}
-	for _, c := range staticChains(r.prefix) {
+	for _, c := range staticChains(r.prefix, r.dnsPort) {
 		want[c.name] = len(c.rules)
 	}
 	missing := len(want)

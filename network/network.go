@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 
@@ -75,18 +76,29 @@ func (n *Network) open() error {
 	if err := n.findSandboxes(); err != nil {
 		return err
 	}
-	n.rules = ruleset{table: n.cfg.Table, prefix: n.cfg.Prefix}
-	if err := n.rules.ensure(); err != nil {
-		return err
-	}
-	server, err := dns.Listen(dns.Config{
-		Addr: netip.AddrPortFrom(Gateway, 53), Upstreams: n.cfg.Upstreams, Log: n.cfg.Log,
-	})
+	port, err := n.listenDNS()
 	if err != nil {
 		return err
 	}
-	n.dns = server
+	n.rules = ruleset{table: n.cfg.Table, prefix: n.cfg.Prefix, dnsPort: port}
+	if err := n.rules.ensure(); err != nil {
+		return errors.Join(err, n.dns.Close())
+	}
 	return nil
+}
+
+// dnsPorts are tried in order, for nodes where another server has port 53 of all addresses.
+var dnsPorts = []uint16{53, 5353, 15353}
+
+// listenDNS starts the DNS server and returns its port, which is nothing to replicas: they ask port 53.
+func (n *Network) listenDNS() (port uint16, err error) {
+	for _, port = range dnsPorts {
+		n.dns, err = dns.Listen(dns.Config{Addr: netip.AddrPortFrom(Gateway, port), Upstreams: n.cfg.Upstreams, Log: n.cfg.Log})
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return port, err
 }
 
 // Close stops the DNS server and lets go of the kernel; it changes nothing there, replicas go on.
@@ -122,7 +134,7 @@ func (n *Network) prepareNode() error {
 	if n.cfg.MTU == 0 {
 		n.cfg.MTU = n.defaultMTU()
 	}
-	return nil
+	return letForward(n.cfg.Prefix)
 }
 
 // defaultMTU returns that of the default route's link, so that what a replica sends is not fragmented.

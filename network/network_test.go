@@ -417,6 +417,112 @@ func TestPublishedPort53LeavesDNSAlone(t *testing.T) {
 	}
 }
 
+// Another DNS server has port 53 of all the node's addresses.
+func TestDNSBesideAnother(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	must(t, netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "lo"}}))
+	p, err := net.ListenPacket("udp4", ":53")
+	must(t, err)
+	defer p.Close()
+	n := newNode(t)
+	n.net("back", "10.208.0.0/20", true)
+	a := n.replica("a", 1, "back=10.208.0.1")
+	n.service("a", on("back", "10.208.15.254"))
+	n.apply()
+	for _, proto := range []string{"udp", "tcp"} {
+		reply := exchange(t, a, proto, "a.", 1)
+		if len(reply.Answer) != 1 {
+			t.Errorf("%s: %v", proto, reply)
+		}
+	}
+}
+
+// A firewall that forwards nothing by default, as Docker and ufw leave one.
+func TestBesideAFirewall(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	if out, err := exec.Command("iptables", "-P", "FORWARD", "DROP").CombinedOutput(); err != nil {
+		t.Fatalf("iptables: %v\n%s", err, out)
+	}
+	for range 2 { // a restart adds nothing
+		n := newNode(t)
+		n.net("front", "10.208.0.0/20", false)
+		n.net("other", "10.208.16.0/20", false)
+		a := n.replica("a", 1, "front=10.208.0.1")
+		b := n.replica("b", 1, "front=10.208.0.2")
+		c := n.replica("c", 1, "other=10.208.16.1")
+		b.echo("b", 80)
+		n.apply()
+		reaches(t, a, "10.208.0.2:80", "b", "10.208.0.1")
+		refused(t, c, "10.208.0.2:80")
+		must(t, n.Close())
+		n.open()
+	}
+	out, err := exec.Command("iptables", "-S", "FORWARD").Output()
+	if err != nil || strings.Count(string(out), "\n") != 3 {
+		t.Errorf("FORWARD: %v\n%s", err, out)
+	}
+}
+
+// A machine outside that gives itself a replica's address does not get into its networks.
+func TestPretenderOutsideIsDropped(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	n := newNode(t)
+	n.net("front", "10.208.0.0/20", false)
+	out := n.outside()
+	a := n.replica("a", 1, "front=10.208.0.1")
+	got := make(chan string, 1)
+	must(t, a.do(func() error {
+		p, err := net.ListenPacket("udp4", ":9000")
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { p.Close() })
+		go func() {
+			buf := make([]byte, 100)
+			k, _, _ := p.ReadFrom(buf)
+			got <- string(buf[:k])
+		}()
+		return nil
+	}))
+	n.table.HostPorts = []HostPort{{Port: 9000, Protocol: "udp", To: []netip.AddrPort{netip.MustParseAddrPort("10.208.0.1:9000")}}}
+	n.apply()
+	must(t, out.do(func() error {
+		h, err := netlink.NewHandle()
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		lo, err := h.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return h.AddrAdd(lo, mustAddr("10.208.0.2/32"))
+	}))
+	send := func(from, to, text string) {
+		must(t, out.do(func() error {
+			d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+			c, err := d.Dial("udp4", to)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte(text))
+			return err
+		}))
+	}
+	send("10.208.0.2", "10.208.0.1:9000", "pretended")
+	send("192.0.2.2", "192.0.2.1:9000", "honest")
+	if first := <-got; first != "honest" {
+		t.Errorf("received %q", first)
+	}
+}
+
 func TestAgentRestartChangesNothing(t *testing.T) {
 	if !onNode(t) {
 		return
@@ -508,7 +614,7 @@ func TestApplyMendsTheRules(t *testing.T) {
 			reaches(t, client, "10.208.15.254:80", "web", "10.208.0.100")
 			refused(t, client, "10.208.16.1:80")
 			want := desired(n.table)
-			fresh := ruleset{table: "holdfast", prefix: "hfv-"}
+			fresh := ruleset{table: "holdfast", prefix: "hfv-", dnsPort: 53}
 			must(t, fresh.refresh())
 			if del, add := diff(fresh.have, want); !fresh.intact || len(del)+len(add) > 0 {
 				t.Errorf("kernel differs: intact %v, surplus %q, missing %q", fresh.intact, del, add)

@@ -1,6 +1,8 @@
 package network
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -9,8 +11,8 @@ import (
 )
 
 // schema names the shape of the table. A table of another shape is replaced, elements and all, in one transaction:
-// raise it with every change of chains, rules or sets.
-const schema = "schema_1"
+// raise the number with every change of chains, rules or sets.
+func schema(dnsPort uint16) string { return fmt.Sprintf("schema_1_dns_%d", dnsPort) }
 
 // Names of sets.
 const (
@@ -97,19 +99,21 @@ type chain struct {
 
 func rule(parts ...[]expr.Any) []expr.Any { return slices.Concat(parts...) }
 
-// staticChains are all chains but the balancers'. prefix is that of the veths' names.
-func staticChains(prefix string) []chain {
+// staticChains are all chains but the balancers'. Prefix is that of the veths' names, dnsPort where our DNS server
+// listens on Gateway: replicas ask port 53 in any case.
+func staticChains(prefix string, dnsPort uint16) []chain {
 	fromReplica, toReplica := eq(iifname, []byte(prefix)), eq(oifname, []byte(prefix))
 	notFromReplica, toElsewhere := neq(iifname, []byte(prefix)), neq(oifname, []byte(prefix))
 	notLo := neq(iifname, []byte("lo\x00"))
 	return []chain{
-		{name: schema},
+		{name: schema(dnsPort)},
 		{name: "raw", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting, priority: -300, rules: [][]expr.Any{
 			rule(fromReplica, isSpoofed(), drop()),
 			rule(fromReplica, isLoopback(daddr), drop()),
 			rule(notFromReplica, notLo, in(setSubnets, saddr), drop()),
 		}},
 		{name: "dstnat", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: -100, rules: [][]expr.Any{
+			rule(fromReplica, isAddr(daddr, Gateway), isPort(53), dnatToAddr(netip.AddrPortFrom(Gateway, dnsPort))),
 			rule(verdictOf(vips.name, daddr)),
 			rule(isLocal(), jump("published")),
 		}},
@@ -117,7 +121,6 @@ func staticChains(prefix string) []chain {
 			rule(isLocal(), jump("published")),
 		}},
 		{name: "published", rules: [][]expr.Any{
-			rule(isAddr(daddr, Gateway), isPort(53), accept()), // DNS stays DNS, whoever publishes port 53
 			rule(verdictOf(addrPorts.name, addrPorts.fields...)),
 			rule(verdictOf(anyPorts.name, anyPorts.fields...)),
 		}},
@@ -139,8 +142,8 @@ func staticChains(prefix string) []chain {
 		}},
 		{name: "node", rules: [][]expr.Any{
 			rule(isKnown(), accept()),
-			rule(isAddr(daddr, Gateway), isProto(unix.IPPROTO_UDP), isPort(53), accept()),
-			rule(isAddr(daddr, Gateway), isProto(unix.IPPROTO_TCP), isPort(53), accept()),
+			rule(isAddr(daddr, Gateway), isProto(unix.IPPROTO_UDP), isPort(dnsPort), accept()),
+			rule(isAddr(daddr, Gateway), isProto(unix.IPPROTO_TCP), isPort(dnsPort), accept()),
 			rule(isProto(unix.IPPROTO_ICMP), accept()),
 			rule(in(setOpen, saddr), accept()),
 			rule(refuse()),

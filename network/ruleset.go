@@ -15,8 +15,9 @@ import (
 
 // ruleset is the nft table: it knows what the kernel has and writes what it should have. Not safe for concurrent use.
 type ruleset struct {
-	table  string
-	prefix string // of the veths' names
+	table   string
+	prefix  string // of the veths' names
+	dnsPort uint16 // of our DNS server
 
 	known  bool            // the rest is what the kernel has, if its generation is still gen
 	gen    uint32          // of the kernel's rules: every commit, by anyone, raises it
@@ -65,7 +66,7 @@ func (r *ruleset) apply(want contents) error {
 		return err
 	}
 	// Someone else's commit between ours and here may have been to our table; it is found at the next full read.
-	*r = ruleset{table: r.table, prefix: r.prefix, known: true, gen: gen, intact: true, exists: true, have: want, chains: chains}
+	*r = ruleset{table: r.table, prefix: r.prefix, dnsPort: r.dnsPort, known: true, gen: gen, intact: true, exists: true, have: want, chains: chains}
 	return nil
 }
 
@@ -108,7 +109,7 @@ func (r *ruleset) build(conn *nftables.Conn, table *nftables.Table, sets map[str
 	for _, s := range allSets() {
 		_ = conn.AddSet(sets[s.Name], nil) // only anonymous sets make it fail
 	}
-	static := staticChains(r.prefix)
+	static := staticChains(r.prefix, r.dnsPort)
 	made := make([]*nftables.Chain, len(static))
 	for i, c := range static {
 		made[i] = conn.AddChain(nftChain(c, table))

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -34,7 +33,8 @@ type Server struct {
 	cancel  context.CancelFunc
 }
 
-// Listen starts a server with an empty zone. It listens when Listen returns.
+// Listen starts a server with an empty zone. It listens when Listen returns. An error is EADDRINUSE when another
+// server has the port, perhaps of all addresses.
 func Listen(cfg Config) (*Server, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 2*time.Second)
 	cfg.MaxAsking = cmp.Or(cfg.MaxAsking, 1024)
@@ -44,22 +44,15 @@ func Listen(cfg Config) (*Server, error) {
 	s := newServer(cfg)
 	packets, err := net.ListenPacket("udp4", cfg.Addr.String())
 	if err != nil {
-		return nil, fmt.Errorf("listen for DNS: %w", explain(err))
+		return nil, fmt.Errorf("listen for DNS: %w", err)
 	}
 	listener, err := net.Listen("tcp4", cfg.Addr.String())
 	if err != nil {
 		_ = packets.Close()
-		return nil, fmt.Errorf("listen for DNS: %w", explain(err))
+		return nil, fmt.Errorf("listen for DNS: %w", err)
 	}
 	s.start(&dns.Server{PacketConn: packets, UDPSize: dns.DefaultMsgSize}, &dns.Server{Listener: listener})
 	return s, nil
-}
-
-func explain(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w (another DNS server on this node listens on all addresses; let it listen on its own only)", err)
-	}
-	return err
 }
 
 func newServer(cfg Config) *Server {
