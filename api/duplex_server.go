@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 
 // upgraded answers 101 and hands the connection to serve, which owns it until it returns. onFail is called when the
 // connection cannot be taken over.
-func upgraded(protocol string, serve func(ctx context.Context, conn net.Conn, r *bufio.Reader), onFail func()) *huma.StreamResponse {
+func upgraded(protocol string, serve func(conn net.Conn, r io.Reader), onFail func()) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		_, w := humago.Unwrap(hctx)
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -37,12 +38,22 @@ func upgraded(protocol string, serve func(ctx context.Context, conn net.Conn, r 
 			onFail()
 			return
 		}
-		serve(hctx.Context(), conn, rw.Reader)
+		serve(conn, unread(rw.Reader, conn))
 	}}
 }
 
+// unread reads what was read ahead and then the connection itself: net/http's reader would take a half-close for the
+// end of the request and cancel its context.
+func unread(ahead *bufio.Reader, conn net.Conn) io.Reader {
+	b, err := ahead.Peek(ahead.Buffered())
+	if err != nil {
+		return conn // Peek of what is buffered does not fail
+	}
+	return io.MultiReader(bytes.NewReader(bytes.Clone(b)), conn)
+}
+
 // serveExec joins a process and a connection until the process ended or the caller left.
-func serveExec(conn net.Conn, r *bufio.Reader, p container.Exec) {
+func serveExec(conn net.Conn, r io.Reader, p container.Exec) {
 	out := &frameWriter{w: conn}
 	in := newStdinQueue()
 	go in.feed(p.Stdin(), func(n int) { _ = out.send(takenFrame(n)) })

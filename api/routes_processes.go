@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net"
@@ -60,7 +59,7 @@ func (s *Server) attach(ctx context.Context, in *ReplicaPath) (*huma.StreamRespo
 }
 
 func upgradedExec(p container.Exec) *huma.StreamResponse {
-	return upgraded(Protocol, func(_ context.Context, conn net.Conn, r *bufio.Reader) {
+	return upgraded(Protocol, func(conn net.Conn, r io.Reader) {
 		defer p.Close()
 		serveExec(conn, r, p)
 	}, func() { _ = p.Close() })
@@ -79,7 +78,7 @@ func (s *Server) forward(ctx context.Context, in *forwardInput) (*huma.StreamRes
 	if err != nil {
 		return nil, err
 	}
-	return upgraded(forwardProtocol, func(_ context.Context, conn net.Conn, r *bufio.Reader) {
+	return upgraded(forwardProtocol, func(conn net.Conn, r io.Reader) {
 		defer target.Close()
 		Join(bufferedConn{conn, r}, target)
 	}, func() { _ = target.Close() }), nil
@@ -110,7 +109,7 @@ func oneWay(dst, src net.Conn) {
 // bufferedConn is a connection of which some bytes were read ahead.
 type bufferedConn struct {
 	net.Conn
-	r *bufio.Reader
+	r io.Reader
 }
 
 func (c bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }

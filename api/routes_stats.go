@@ -9,17 +9,17 @@ import (
 )
 
 type statsInput struct {
-	App      string            `query:"app" doc:"Only this app's replicas"`
-	Service  string            `query:"service" doc:"Only this service's replicas"`
-	Interval holdfast.Duration `query:"interval" doc:"Time between rounds; 0 is one second"`
-	Rounds   int               `query:"rounds" default:"0" minimum:"0" doc:"How many rounds; 0 goes on until the caller leaves"`
+	App      string `query:"app" doc:"Only this app's replicas"`
+	Service  string `query:"service" doc:"Only this service's replicas"`
+	Interval string `query:"interval" default:"1s" doc:"Time between rounds, as 1m30s"`
+	Rounds   int    `query:"rounds" default:"0" minimum:"0" doc:"How many rounds; 0 goes on until the caller leaves"`
 }
 
 // stats reads the use of all replicas asked for, round after round. A replica that ended between is left out.
 func (s *Server) stats(ctx context.Context, in *statsInput, emit func(Usage) error) error {
-	interval := in.Interval.Std()
-	if interval <= 0 {
-		interval = time.Second
+	interval, err := time.ParseDuration(in.Interval)
+	if err != nil || interval <= 0 {
+		return holdfast.Errorf(holdfast.ErrInvalid, "interval %q: want a duration like 1s", in.Interval)
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -52,7 +52,9 @@ type Project struct {
 	Deployment holdfast.Deployment
 	Sources    map[string]holdfast.ImageSource // by service
 	Notes      []string                        // what the reader of the files should know
-	Explain    func(w io.Writer) error         // writes the resolved model with defaults and kinds, for people
+	// Text is the resolved model with defaults and kinds, for people; JSON the same for programs. Neither holds the
+	// content of a secret.
+	Text, JSON func() ([]byte, error)
 }
 
 // BuildOptions of one image.

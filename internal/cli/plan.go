@@ -24,7 +24,7 @@ func (a *app) configCommand() *cobra.Command {
 		Use:   "config [SERVICE...]",
 		Short: "Print the app as it was understood: all defaults, and the kind of each service and why",
 		Long: "Loads the Compose files as up does, and prints the result. Needs no agent.\n" +
-			"With --json it prints the deployment as up sends it; the contents of secrets are left out.",
+			"The contents of secrets and configs are left out.",
 		Args: args(0, -1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			p, err := a.project(cmd.Context(), names)
@@ -35,9 +35,9 @@ func (a *app) configCommand() *cobra.Command {
 			case services || images:
 				return a.printNames(p, services, images)
 			case a.json:
-				return a.printJSON(withoutSecrets(p))
+				return a.printText(p.JSON())
 			}
-			return p.Explain(a.Stdout)
+			return a.printText(p.Text())
 		},
 	}
 	cmd.Flags().BoolVar(&services, "services", false, "print the names of the services alone")
@@ -57,14 +57,10 @@ func (a *app) printNames(p *Project, services, images bool) error {
 	return nil
 }
 
-// withoutSecrets is the deployment with the contents of secrets taken out.
-func withoutSecrets(p *Project) any {
-	d := p.Deployment
-	d.Files = append(d.Files[:0:0], d.Files...)
-	for i := range d.Files {
-		if d.Files[i].Secret {
-			d.Files[i].Data = nil
-		}
+func (a *app) printText(text []byte, err error) error {
+	if err != nil {
+		return err
 	}
-	return map[string]any{"deployment": d, "sources": p.Sources}
+	a.printf("%s", text)
+	return nil
 }

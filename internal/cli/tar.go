@@ -82,7 +82,7 @@ func unpackTar(r io.Reader, dir, rename string) error {
 			return holdfast.Errorf(holdfast.ErrUnavailable, "read the replica's tar: %w", err)
 		}
 		name := localName(h.Name, rename)
-		if err := unpackEntry(root, in, h, name); err != nil {
+		if err := unpackEntry(root, in, h, name, localName(h.Linkname, rename)); err != nil {
 			return fmt.Errorf("unpack %s: %w", name, err)
 		}
 	}
@@ -98,13 +98,16 @@ func localName(name, rename string) string {
 	return path.Join(rename, rest)
 }
 
-func unpackEntry(root *os.Root, in io.Reader, h *tar.Header, name string) error {
+// unpackEntry unpacks one entry to name; target is where the entry that a hard link names was unpacked to.
+func unpackEntry(root *os.Root, in io.Reader, h *tar.Header, name, target string) error {
 	mode := fs.FileMode(h.Mode).Perm()
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return root.MkdirAll(name, mode|0o700)
 	case tar.TypeSymlink:
 		return replace(root, name, func() error { return root.Symlink(h.Linkname, name) })
+	case tar.TypeLink:
+		return replace(root, name, func() error { return root.Link(target, name) })
 	case tar.TypeReg:
 		return replace(root, name, func() error { return unpackFile(root, in, name, mode) })
 	}

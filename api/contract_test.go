@@ -1,0 +1,441 @@
+package api_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/api/apitest"
+	"github.com/holdfast/holdfast/container"
+)
+
+// recorder notes which routes were asked for.
+type recorder struct {
+	mu   sync.Mutex
+	seen map[string]bool
+	next http.Handler
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.seen[req.Pattern] = true
+	}()
+	r.next.ServeHTTP(w, req)
+}
+
+// serveRecorded serves the agent's API once more, on a socket whose routes are noted.
+func serveRecorded(t *testing.T, a *apitest.Agent) (*api.Client, *recorder) {
+	t.Helper()
+	srv, err := api.New(a.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := api.Listen(filepath.Join(t.TempDir(), "api.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &recorder{seen: map[string]bool{}, next: srv.Handler()}
+	hs := &http.Server{Handler: rec}
+	go hs.Serve(l) //nolint:errcheck // ends with the test
+	t.Cleanup(func() { hs.Close() })
+	c := api.Dial(l.Addr().String())
+	t.Cleanup(c.Close)
+	return c, rec
+}
+
+func web(image string, replicas int) holdfast.Spec {
+	return holdfast.Spec{
+		Name: "web", Kind: holdfast.Stateless, KindReason: "keeps nothing", Mode: holdfast.Replicated, Replicas: replicas,
+		Image: image, Routes: []holdfast.Route{{Host: "shop.test", PathPrefix: "/", Port: 80}},
+	}
+}
+
+// TestEveryRoute calls all of the API through the client, and holds the calls against the document: what it names and
+// what is served are the same, and the client reaches all of it.
+func TestEveryRoute(t *testing.T) {
+	a := apitest.Start(t)
+	c, rec := serveRecorded(t, a)
+	a.World.Run(t)
+	ctx := t.Context()
+
+	info, err := c.Info(ctx)
+	check(t, err)
+	if info.PID != 42 || info.Node != "n1" || !info.Started.Equal(apitest.Epoch) {
+		t.Errorf("info is %+v", info)
+	}
+	deployShop(t, c)
+	callApps(t, c)
+	callReplicas(t, a, c)
+	callProcesses(t, c)
+	callSystem(t, a, c)
+	callImages(t, c)
+	callVolumes(t, a, c)
+	if _, err := c.Down(ctx, "shop", false); err != nil {
+		t.Fatal(err)
+	}
+	for range c.WatchApp(ctx, "shop", 0) {
+	}
+	if _, err := c.App(ctx, "shop"); !errors.Is(err, holdfast.ErrNotFound) {
+		t.Errorf("after down the app is %v", err)
+	}
+	rawGets(t, c)
+
+	for _, op := range operations(t, c) {
+		if !rec.seen[op] {
+			t.Errorf("%s is documented, and no call of the client reached it", op)
+		}
+		delete(rec.seen, op)
+	}
+	for op := range rec.seen {
+		t.Errorf("%s is served, and not documented", op)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deployShop(t *testing.T, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	d := holdfast.Deployment{Name: "shop", Services: []holdfast.Spec{web("web:1", 2)}}
+	dry, err := c.Deploy(ctx, d, true)
+	check(t, err)
+	if len(dry.Changes) != 2 || dry.Revision != 0 {
+		t.Errorf("dry run is %+v", dry)
+	}
+	if apps, err := c.Apps(ctx); err != nil || len(apps) != 0 {
+		t.Errorf("after a dry run there are %v, %v", apps, err)
+	}
+	done, err := c.Deploy(ctx, d, false)
+	check(t, err)
+	for v, err := range c.WatchApp(ctx, "shop", done.Revision) {
+		check(t, err)
+		if v.Revision < done.Revision {
+			t.Errorf("watch showed revision %d, before %d of the deploy", v.Revision, done.Revision)
+		}
+		if len(v.Services) == 1 && v.Services[0].Updated == 2 {
+			break
+		}
+	}
+}
+
+func callApps(t *testing.T, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	v, err := c.App(ctx, "shop")
+	check(t, err)
+	s := v.Services[0]
+	if s.Want != 2 || s.Ready != 2 || s.Image != "web:1" || len(s.Replicas) != 2 || s.Replicas[0].Slot != 1 {
+		t.Errorf("service is %+v", s)
+	}
+	one, err := c.Service(ctx, "shop", "web")
+	check(t, err)
+	if one.Name != "web" {
+		t.Errorf("service is %+v", one)
+	}
+	_, err = c.Scale(ctx, "shop", "web", 3)
+	check(t, err)
+	for _, verb := range []func(context.Context, string, string) (api.Changes, error){c.Pause, c.Resume, c.Restart, c.RunJob} {
+		changes, err := verb(ctx, "shop", "web")
+		check(t, err)
+		if changes.Revision == 0 || len(changes.Changes) != 1 {
+			t.Errorf("changes are %+v", changes)
+		}
+	}
+	_, err = c.Rollback(ctx, "shop", "web", 1, false)
+	check(t, err)
+	releases, err := c.Releases(ctx, "shop", "web")
+	check(t, err)
+	if len(releases) != 3 || releases[0].Number != 3 || releases[0].Note != "rollback to 1" {
+		t.Errorf("releases are %+v", releases)
+	}
+	for v, err := range c.WatchApp(ctx, "shop", 0) {
+		check(t, err)
+		if v.Services[0].Updated == 3 {
+			break
+		}
+	}
+}
+
+func callReplicas(t *testing.T, a *apitest.Agent, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	all, err := c.Replicas(ctx, "shop", "web", true)
+	check(t, err)
+	if len(all) != 3 {
+		t.Fatalf("replicas are %+v", all)
+	}
+	r, err := c.Replica(ctx, all[0].ID)
+	check(t, err)
+	check(t, c.Signal(ctx, r.ID, syscall.SIGHUP))
+	if got := a.Processes.Signals(); !slices.Contains(got, r.ID+" hangup") {
+		t.Errorf("signals are %v", got)
+	}
+	check(t, c.CopyTo(ctx, r.ID, "/in", bytes.NewReader(tarOf(t, "hello.txt", "hello"))))
+	if got, err := os.ReadFile(filepath.Join(a.Files.Root, "in/hello.txt")); err != nil || string(got) != "hello" {
+		t.Errorf("copied in: %q, %v", got, err)
+	}
+	out, err := c.CopyFrom(ctx, r.ID, "/in")
+	check(t, err)
+	defer out.Close()
+	var names []string
+	for tr := tar.NewReader(out); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		check(t, err)
+		names = append(names, h.Name)
+	}
+	if !slices.Equal(names, []string{"in", "in/hello.txt"}) {
+		t.Errorf("copied out: %v", names)
+	}
+	a.Logs.Write(r.ID, apitest.Epoch, "stdout", "line")
+	for line, err := range c.Logs(ctx, "shop", api.LogsRequest{Tail: -1}) {
+		check(t, err)
+		if line.Text != "line" || line.Service != "web" || line.Slot != r.Slot || line.Stream != "stdout" {
+			t.Errorf("line is %+v", line)
+		}
+	}
+}
+
+func tarOf(t *testing.T, name, content string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	check(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}))
+	_, err := io.WriteString(w, content)
+	check(t, err)
+	check(t, w.Close())
+	return b.Bytes()
+}
+
+func callProcesses(t *testing.T, c *api.Client) {
+	t.Helper()
+	id := firstReplica(t, c)
+	p, err := c.Exec(t.Context(), id, container.ExecSpec{Args: []string{"sh", "-c", "echo out; echo err >&2; exit 3"}})
+	check(t, err)
+	out, errs, code := drain(t, p)
+	if out != "out\n" || errs != "err\n" || code != 3 {
+		t.Errorf("exec gave %q, %q, %d", out, errs, code)
+	}
+	p, err = c.Attach(t.Context(), id, false)
+	check(t, err)
+	_, err = io.WriteString(p.Stdin(), "echoed\n")
+	check(t, err)
+	check(t, p.Stdin().Close())
+	if out, _, code := drain(t, p); out != "echoed\n" || code != 0 {
+		t.Errorf("attach gave %q, %d", out, code)
+	}
+	callForward(t, c, id)
+}
+
+func firstReplica(t *testing.T, c *api.Client) string {
+	t.Helper()
+	all, err := c.Replicas(t.Context(), "", "", false)
+	check(t, err)
+	return all[0].ID
+}
+
+// drain reads all that a process writes and its exit code.
+func drain(t *testing.T, p container.Exec) (out, errs string, code int) {
+	t.Helper()
+	defer p.Close()
+	var wg sync.WaitGroup
+	var o, e []byte
+	wg.Go(func() { o, _ = io.ReadAll(p.Stdout()) })
+	if r := p.Stderr(); r != nil {
+		wg.Go(func() { e, _ = io.ReadAll(r) })
+	}
+	wg.Wait()
+	code, err := p.Wait()
+	check(t, err)
+	return string(o), string(e), code
+}
+
+func callForward(t *testing.T, c *api.Client, id string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		text, _ := io.ReadAll(conn) // until the caller's half-close
+		_, _ = conn.Write(bytes.ToUpper(text))
+	}()
+	conn, err := c.Forward(t.Context(), id, uint16(l.Addr().(*net.TCPAddr).Port))
+	check(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "both ways")
+	check(t, err)
+	check(t, conn.(interface{ CloseWrite() error }).CloseWrite())
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "BOTH WAYS" {
+		t.Errorf("forwarded: %q, %v", got, err)
+	}
+}
+
+func callSystem(t *testing.T, a *apitest.Agent, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	a.Put(t, &holdfast.Node{ID: "n1", Name: "one"})
+	nodes, err := c.Nodes(ctx)
+	check(t, err)
+	if len(nodes) != 1 || nodes[0].Name != "one" {
+		t.Errorf("nodes are %+v", nodes)
+	}
+	count := 0
+	for e, err := range c.Events(ctx, api.EventsRequest{App: "shop", Tail: 1}) {
+		check(t, err)
+		count++
+		if e.Type != holdfast.AppDeployed {
+			t.Errorf("event is %+v", e)
+		}
+	}
+	if count != 1 {
+		t.Errorf("%d events", count)
+	}
+	for u, err := range c.Stats(ctx, "shop", "", time.Millisecond, 2) {
+		check(t, err)
+		if len(u.Replicas) != 3 || u.Replicas[0].Stats.Memory != 12<<20 {
+			t.Errorf("usage is %+v", u)
+		}
+	}
+	routes, err := c.Routes(ctx)
+	check(t, err)
+	if len(routes) != 1 || routes[0].Route.Host != "shop.test" || routes[0].Ready != 3 {
+		t.Errorf("routes are %+v", routes)
+	}
+	m, err := c.MatchRoute(ctx, "shop.test", "/x")
+	check(t, err)
+	if m.Service != "shop/web" || m.Forwarded != "/x" {
+		t.Errorf("match is %+v", m)
+	}
+}
+
+func callImages(t *testing.T, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	var phases []string
+	img, err := c.Pull(ctx, "nginx:1", false, func(p api.PullProgress) { phases = append(phases, p.Phase) })
+	check(t, err)
+	if img.Name != "nginx:1" || !slices.Equal(phases, []string{"resolve", "download", "download", "done"}) {
+		t.Errorf("pulled %+v with %v", img, phases)
+	}
+	img, err = c.Import(ctx, "tools:1", strings.NewReader("a tar"))
+	check(t, err)
+	if img.SizeBytes != 5 {
+		t.Errorf("imported %+v", img)
+	}
+	if one, err := c.Image(ctx, "tools:1"); err != nil || one.Digest != img.Digest {
+		t.Errorf("image is %+v, %v", one, err)
+	}
+	list, err := c.Images(ctx)
+	check(t, err)
+	if len(list) != 2 {
+		t.Errorf("images are %+v", list)
+	}
+	check(t, c.RemoveImage(ctx, "tools:1"))
+	pruned, err := c.PruneImages(ctx)
+	check(t, err)
+	if !slices.Equal(pruned.Removed, []string{"nginx:1"}) {
+		t.Errorf("pruned %+v", pruned)
+	}
+}
+
+func callVolumes(t *testing.T, a *apitest.Agent, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	a.Volumes.Add(api.VolumeInfo{Name: "data", App: "shop"})
+	a.Volumes.Add(api.VolumeInfo{Name: "old", SizeBytes: 7})
+	list, err := c.Volumes(ctx)
+	check(t, err)
+	if len(list) != 2 {
+		t.Errorf("volumes are %+v", list)
+	}
+	v, err := c.Volume(ctx, "data")
+	check(t, err)
+	if v.App != "shop" {
+		t.Errorf("volume is %+v", v)
+	}
+	pruned, err := c.PruneVolumes(ctx)
+	check(t, err)
+	if pruned.FreedBytes != 7 {
+		t.Errorf("pruned %+v", pruned)
+	}
+	check(t, c.RemoveVolume(ctx, "data"))
+}
+
+// rawGets asks for what the client has no method for.
+func rawGets(t *testing.T, c *api.Client) {
+	t.Helper()
+	for path, want := range map[string]string{"/v1/metrics": "holdfast_test 1", "/v1/apps/none/services": "no app", "/openapi.json": "3.1.0"} {
+		if got := rawGet(t, c, path); !strings.Contains(got, want) {
+			t.Errorf("GET %s gave %.200s", path, got)
+		}
+	}
+}
+
+func rawGet(t *testing.T, c *api.Client, path string) string {
+	t.Helper()
+	hc := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", c.Socket())
+	}}}
+	defer hc.CloseIdleConnections()
+	resp, err := hc.Get("http://agent" + path)
+	check(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	check(t, err)
+	return string(text)
+}
+
+type document struct {
+	OpenAPI    string
+	Paths      map[string]map[string]json.RawMessage
+	Components struct{ Schemas map[string]json.RawMessage }
+}
+
+func readDocument(t *testing.T, c *api.Client) document {
+	t.Helper()
+	var d document
+	check(t, json.Unmarshal([]byte(rawGet(t, c, "/openapi.json")), &d))
+	return d
+}
+
+// operations lists what the document names, as net/http's patterns.
+func operations(t *testing.T, c *api.Client) []string {
+	t.Helper()
+	var out []string
+	for path, methods := range readDocument(t, c).Paths {
+		for m := range methods {
+			out = append(out, strings.ToUpper(m)+" "+path)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
