@@ -57,10 +57,13 @@ func (w *work) width() int {
 
 // failed makes room for the successor of r and counts the failure.
 func (w *work) failed(r *replica) {
-	why := ending(&r.st)
-	event, verb := holdfast.ReplicaFailed, "failed"
+	why, verb := ending(&r.st), "failed"
 	if r.st.State == holdfast.Stopped {
-		event, verb = holdfast.ReplicaStopped, "ended"
+		verb = "ended"
+	}
+	var event holdfast.EventType // its node has recorded one
+	if r.node == nil {
+		event = holdfast.ReplicaFailed
 	}
 	w.countFailure(r, why)
 	r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
@@ -103,7 +106,7 @@ func (w *work) stopHung(r *replica) {
 	}
 	w.countFailure(r, why)
 	r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
-	a := w.replicaAction(r, holdfast.ReplicaStopping, why, "stop replica %s of release %d", r.ID, r.Release)
+	a := w.replicaAction(r, "", why, "stop replica %s of release %d", r.ID, r.Release)
 	w.withService(&a)
 	w.add(a)
 }

@@ -87,7 +87,7 @@ func (w *work) retry() {
 		}
 		w.svc.Backoff.Failures = failures
 		r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
-		a := w.replicaAction(r, holdfast.ReplicaFailed, why, "replica %s of release %d failed", r.ID, r.Release)
+		a := w.replicaAction(r, "", why, "replica %s of release %d failed", r.ID, r.Release)
 		w.withService(&a)
 		w.add(a)
 	}

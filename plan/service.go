@@ -278,12 +278,12 @@ func (w *work) worth(r *replica) int {
 	return worth
 }
 
-// stop makes r stop in the orderly way.
+// stop makes r stop in the orderly way. Its node records the event when it begins.
 func (w *work) stop(r *replica, why string) { w.stopFor(r, why, 0) }
 
 func (w *work) stopFor(r *replica, why string, successor int) {
 	r.Desired, r.StopWhy, r.StopSince, r.Successor = holdfast.Stop, why, w.now, successor
-	w.add(w.replicaAction(r, holdfast.ReplicaStopping, why, "stop replica %s of release %d", r.ID, r.Release))
+	w.add(w.replicaAction(r, "", why, "stop replica %s of release %d", r.ID, r.Release))
 }
 
 // retire notes that r, which has ended, needs no more attention.

@@ -189,7 +189,7 @@ func Stop(snap *store.Snapshot, id string, kill bool, now time.Time) ([]Action, 
 	}
 	return []Action{{
 		App: r.App, Service: r.Service, Replica: id, Release: r.Release, Reason: why,
-		Text: verb + " replica " + id, puts: []any{&stopped}, event: holdfast.ReplicaStopping,
+		Text: verb + " replica " + id, puts: []any{&stopped},
 	}}, nil
 }
 
