@@ -37,19 +37,12 @@ func dport(r uint32) expr.Any {
 
 func l4proto(r uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: r} }
 
-// originalDaddr is where the client sent the flow, before DNAT.
-func originalDaddr(r uint32) expr.Any {
-	return &expr.Ct{Register: r, Key: expr.CtKeyDST, Direction: 0}
-}
-
 // oneOf is a random number below n, of the machine's byte order.
 func oneOf(n int) load {
 	return func(r uint32) expr.Any {
 		return &expr.Numgen{Register: r, Modulus: uint32(n), Type: unix.NFT_NG_RANDOM}
 	}
 }
-
-func zero(r uint32) expr.Any { return &expr.Immediate{Register: r, Data: make([]byte, 4)} }
 
 func key(fields ...load) []expr.Any {
 	out := make([]expr.Any, len(fields))

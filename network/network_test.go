@@ -94,8 +94,8 @@ func TestNetworksAreIsolated(t *testing.T) {
 	n.apply()
 	refused(t, a, "10.208.16.1:80")
 	refused(t, b, "10.208.0.1:80")
-	refused(t, a, "10.208.31.254:80") // the service's address is no way round
-	refused(t, a, "10.208.16.3:80")   // an address of `both` on a network that a is not on
+	unreachable(t, a, "10.208.31.254:80") // the service's address is no way round
+	refused(t, a, "10.208.16.3:80")       // an address of `both` on a network that a is not on
 	reaches(t, both, "10.208.0.1:80", "a", "10.208.0.3")
 	reaches(t, both, "10.208.16.1:80", "b", "10.208.16.3")
 	reaches(t, both, "10.208.31.254:80", "b", "10.208.16.3")
@@ -414,6 +414,39 @@ func TestPublishedPort53LeavesDNSAlone(t *testing.T) {
 	}
 	if got := query(t, pi, "host.docker.internal.", 1); !slices.Equal(got, []string{"169.254.1.1"}) {
 		t.Errorf("DNS: %v", got)
+	}
+}
+
+// Admins look at the rules with nft, which must understand them.
+func TestRulesCanBeListed(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	n := newNode(t)
+	n.net("front", "10.208.0.0/20", false)
+	n.service("web", on("front", "10.208.15.254"))
+	n.replica("web", 1, "front=10.208.0.1")
+	to := []netip.AddrPort{netip.MustParseAddrPort("10.208.0.1:80")}
+	n.table.HostPorts = []HostPort{{Port: 8080, Protocol: "tcp", To: to}, {HostIP: netip.MustParseAddr("127.0.0.1"), Port: 1, Protocol: "udp", To: to}}
+	n.apply()
+	out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+	for _, line := range []string{
+		`iifname "hfv-*" fib saddr . iif oif 0 drop`,
+		"ip saddr . ip daddr @peers ip daddr vmap @vip",
+		"ct status dnat accept",
+		"elements = { 10.208.15.254 : goto vip_1 }",
+		"dnat to ip daddr . numgen random mod 1 map @vip_to",
+		"elements = { 127.0.0.1 . udp . 1 : goto addrport_1 }",
+	} {
+		if !strings.Contains(string(out), line) {
+			t.Errorf("no line %q", line)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
 	}
 }
 

@@ -69,7 +69,7 @@ func (b balancer) sets() []nftables.Set {
 func (b balancer) rules(n int) [][]expr.Any {
 	return [][]expr.Any{
 		dnatTo(b.targets(), b.withPort, append(slices.Clone(b.fields), oneOf(n))...),
-		dnatTo(b.targets(), b.withPort, append(slices.Clone(b.fields), zero)...),
+		dnatTo(b.targets(), b.withPort, append(slices.Clone(b.fields), oneOf(1))...),
 	}
 }
 
@@ -114,7 +114,7 @@ func staticChains(prefix string, dnsPort uint16) []chain {
 		}},
 		{name: "dstnat", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPrerouting, priority: -100, rules: [][]expr.Any{
 			rule(fromReplica, isAddr(daddr, Gateway), isPort(53), dnatToAddr(netip.AddrPortFrom(Gateway, dnsPort))),
-			rule(verdictOf(vips.name, daddr)),
+			rule(in(setPeers, saddr, daddr), verdictOf(vips.name, daddr)),
 			rule(isLocal(), jump("published")),
 		}},
 		{name: "output", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookOutput, priority: -100, rules: [][]expr.Any{
@@ -132,7 +132,7 @@ func staticChains(prefix string, dnsPort uint16) []chain {
 			rule(isKnown(), accept()),
 			rule(isInvalid(), drop()),
 			rule(in(setPeers, saddr, daddr), accept()),
-			rule(isRedirected(), notIn(setSubnets, originalDaddr), accept()), // to a published port
+			rule(isRedirected(), accept()), // to a published port, as service addresses are for peers only
 			rule(toReplica, refuse()),
 			rule(in(setOpen, saddr), accept()),
 			rule(refuse()),
