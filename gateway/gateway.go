@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast/holdfast/gateway/access"
+	"github.com/holdfast/holdfast/gateway/loop"
 	"github.com/holdfast/holdfast/gateway/relay"
 	"github.com/holdfast/holdfast/gateway/route"
 	"github.com/holdfast/holdfast/gateway/std"
@@ -42,6 +43,9 @@ type Config struct {
 	NodeID string
 	// Listen are the addresses of the routes' HTTP listener; nil is ":80". An empty, non-nil slice opens none.
 	Listen []string
+	// Engine is the HTTP data path: "loops" (event loops of the gateway's own) or "std" (net/http); "" is the default.
+	Engine string
+	Loops  int // event loops; GOMAXPROCS
 	Limits upstream.Limits
 	Hold   upstream.Options // HoldMax, HoldBytes
 	UDP    relay.UDPOptions
@@ -71,6 +75,9 @@ func (c Config) Validate() error {
 	if c.Log == nil {
 		errs = append(errs, errors.New("Log is not set"))
 	}
+	if c.Engine != "" && c.Engine != "loops" && c.Engine != "std" {
+		errs = append(errs, fmt.Errorf("Engine %q is neither loops nor std", c.Engine))
+	}
 	return errors.Join(errs...)
 }
 
@@ -79,6 +86,7 @@ type Gateway struct {
 	cfg   Config
 	set   *upstream.Set
 	std   *std.Server
+	loops *loop.Server // nil with Engine "std"
 	ports *ports
 	drain *drainer
 }
@@ -98,23 +106,46 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	cfg.Hold.Now = cfg.Now
 	g := &Gateway{cfg: cfg, set: upstream.New(cfg.Hold)}
-	var log *access.Log
-	if cfg.AccessLog != nil {
-		log = access.New(cfg.AccessLog, cfg.AccessSample)
-	}
-	g.std = std.New(std.Config{Set: g.set, Limits: cfg.Limits, Access: log, Log: cfg.Log})
 	g.drain = newDrainer(cfg, g.set)
 	g.ports = newPorts(g)
-	if err := g.ports.bindHTTP(cfg.Listen); err != nil {
+	if err := g.serveHTTP(); err != nil {
+		g.close()
 		return nil, err
 	}
 	if cfg.Metrics != nil {
 		if err := cfg.Metrics.Register(collector{g.set}); err != nil {
-			g.ports.closeAll()
+			g.close()
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	return g, nil
+}
+
+// serveHTTP makes the data paths of HTTP and binds the routes' listeners.
+func (g *Gateway) serveHTTP() error {
+	var log *access.Log
+	if g.cfg.AccessLog != nil {
+		log = access.New(g.cfg.AccessLog, g.cfg.AccessSample)
+	}
+	g.std = std.New(std.Config{Set: g.set, Limits: g.cfg.Limits, Access: log, Log: g.cfg.Log})
+	if g.cfg.Engine != "std" {
+		var err error
+		g.loops, err = loop.New(loop.Config{
+			Set: g.set, Limits: g.cfg.Limits, Loops: g.cfg.Loops, Std: g.std, Access: log, Log: g.cfg.Log,
+		})
+		if err != nil {
+			return fmt.Errorf("start event loops: %w", err)
+		}
+	}
+	return g.ports.bindHTTP(g.cfg.Listen)
+}
+
+// close frees what New made.
+func (g *Gateway) close() {
+	g.ports.closeAll()
+	if g.loops != nil {
+		g.loops.Close()
+	}
 }
 
 // Run serves until ctx ends, then lets what is in flight finish for up to Grace. It returns nil then, and an error when
@@ -129,6 +160,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	cancel(err)
 	g.ports.wait()
 	loops.Wait()
+	if g.loops != nil {
+		g.loops.Close()
+	}
 	return err
 }
 

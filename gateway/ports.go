@@ -31,7 +31,7 @@ type PortStatus struct {
 // ports keeps the gateway's listeners as the table wants them.
 type ports struct {
 	g    *Gateway
-	http []net.Listener // of the routes
+	http []httpListener // of the routes
 	done sync.WaitGroup
 
 	mu     sync.Mutex
@@ -46,13 +46,26 @@ type portKey struct {
 	http   bool
 }
 
+// httpListener is a listening address of one of the HTTP data paths.
+type httpListener interface {
+	Addr() net.Addr
+	Close() error
+	Serve(ctx context.Context, grace time.Duration) error
+}
+
+func (p *ports) listenHTTP(network, addr string, site std.Site) (httpListener, error) {
+	if p.g.loops != nil {
+		return p.g.loops.Listen(network, addr, site)
+	}
+	return p.g.std.Listen(network, addr, site)
+}
+
 func newPorts(g *Gateway) *ports { return &ports{g: g, open: map[portKey]context.CancelFunc{}} }
 
 func (p *ports) bindHTTP(addrs []string) error {
 	for _, addr := range addrs {
-		l, err := net.Listen("tcp", addr)
+		l, err := p.listenHTTP("tcp", addr, std.Site{})
 		if err != nil {
-			p.closeAll()
 			return fmt.Errorf("listen for http: %w", err)
 		}
 		p.http = append(p.http, l)
@@ -82,7 +95,7 @@ func (p *ports) start(ctx context.Context) {
 	p.ctx = ctx
 	for _, l := range p.http {
 		p.serve(ctx, l.Addr().String(), func(ctx context.Context) error {
-			return p.g.std.Serve(ctx, l, std.Site{}, p.g.cfg.Grace)
+			return l.Serve(ctx, p.g.cfg.Grace)
 		})
 	}
 }
@@ -174,29 +187,29 @@ func (p *ports) openPort(ctx context.Context, key portKey) error {
 		network = strings.TrimSuffix(network, "4") + "6"
 	}
 	cfg := relay.Config{Set: p.g.set, Backend: p.backend(key), Limits: p.g.cfg.Limits, Log: p.g.cfg.Log}
+	var run func(context.Context) error
 	switch {
 	case key.listen.Protocol == "udp":
 		conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(key.listen.Addr))
 		if err != nil {
 			return err
 		}
-		p.serve(ctx, key.listen.String(), func(ctx context.Context) error {
-			return relay.ServeUDP(ctx, conn, cfg, p.g.cfg.UDP)
-		})
-		return nil
+		run = func(ctx context.Context) error { return relay.ServeUDP(ctx, conn, cfg, p.g.cfg.UDP) }
+	case key.http:
+		l, err := p.listenHTTP(network, key.listen.Addr.String(), std.Site{Port: &key.listen})
+		if err != nil {
+			return err
+		}
+		run = func(ctx context.Context) error { return l.Serve(ctx, grace) }
 	default:
 		l, err := net.ListenTCP(network, net.TCPAddrFromAddrPort(key.listen.Addr))
 		if err != nil {
 			return err
 		}
-		p.serve(ctx, key.listen.String(), func(ctx context.Context) error {
-			if key.http {
-				return p.g.std.Serve(ctx, l, std.Site{Port: &key.listen}, grace)
-			}
-			return relay.ServeTCP(ctx, l, cfg, grace)
-		})
-		return nil
+		run = func(ctx context.Context) error { return relay.ServeTCP(ctx, l, cfg, grace) }
 	}
+	p.serve(ctx, key.listen.String(), run)
+	return nil
 }
 
 // backend returns what answers on a port now.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/holdfast/holdfast"
-	"github.com/holdfast/holdfast/gateway/upstream"
 	"github.com/holdfast/holdfast/store"
 	"github.com/holdfast/holdfast/store/mem"
 )
@@ -312,13 +311,13 @@ func (r *rig) raw(data string) (net.Conn, *bufio.Reader) {
 }
 
 // engines are the data paths that every test runs on.
-var engines = []string{"std"}
+var engines = []string{"std", "loops"}
 
 // onEach runs test on every data path.
 func onEach(t *testing.T, test func(t *testing.T, engine func(*Config))) {
 	for _, e := range engines {
 		t.Run(e, func(t *testing.T) {
-			test(t, func(c *Config) { c.Limits = upstream.Limits{} })
+			test(t, func(c *Config) { c.Engine = e })
 		})
 	}
 }

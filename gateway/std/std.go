@@ -98,6 +98,27 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, site Site, grace tim
 	return <-done
 }
 
+// Listener is a listening address of a Server.
+type Listener struct {
+	net.Listener
+	srv  *Server
+	site Site
+}
+
+// Listen binds addr; network is tcp, tcp4 or tcp6.
+func (s *Server) Listen(network, addr string, site Site) (*Listener, error) {
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{Listener: l, srv: s, site: site}, nil
+}
+
+// Serve is Server.Serve.
+func (l *Listener) Serve(ctx context.Context, grace time.Duration) error {
+	return l.srv.Serve(ctx, l.Listener, l.site, grace)
+}
+
 // exchange is one request on its way.
 type exchange struct {
 	start   time.Time
@@ -180,6 +201,10 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 	p.Out.Host = p.In.Host
 	p.Out.Header.Del("X-Real-Ip")
+	if !strings.EqualFold(p.Out.Header.Get("Upgrade"), "websocket") { // h2c would go past the gateway's rules
+		p.Out.Header.Del("Upgrade")
+		p.Out.Header.Del("Connection")
+	}
 	p.SetXForwarded()
 	p.Out.Header.Set("Forwarded", Forwarded(p.In.RemoteAddr, p.In.Host, "http"))
 	if _, ok := p.In.Header["User-Agent"]; !ok {
