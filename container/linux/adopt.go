@@ -2,5 +2,222 @@
 
 package linux
 
-func (r *Runtime) probeUserNS() bool { return true }
-func (r *Runtime) adopt() error      { return nil }
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast/holdfast/container"
+	"github.com/holdfast/holdfast/container/linux/stdio"
+)
+
+// adopt takes over what an earlier runtime left, and removes what belongs to nothing.
+func (r *Runtime) adopt() error {
+	if err := r.adoptBoxes(); err != nil {
+		return fmt.Errorf("adopt sandboxes: %w", err)
+	}
+	if err := r.adoptContainers(); err != nil {
+		return fmt.Errorf("adopt containers: %w", err)
+	}
+	r.sweepPipes()
+	return r.sweepCgroups()
+}
+
+func (r *Runtime) adoptBoxes() error {
+	files, err := filepath.Glob(filepath.Join(r.cfg.RunDir, boxesDir, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		b, err := r.openBox(file)
+		if err != nil {
+			r.cfg.Log.Info("drop sandbox", "file", file, "reason", err)
+			r.forgetBox(strings.TrimSuffix(filepath.Base(file), ".json"))
+			continue // its process, if any, goes with its cgroup
+		}
+		r.boxes[b.sandbox.ID] = b
+	}
+	return nil
+}
+
+func (r *Runtime) adoptContainers() error {
+	entries, err := os.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !validID.MatchString(e.Name()) {
+			continue
+		}
+		rec, err := readRecord(r.recordPath(e.Name()))
+		if err != nil { // a crash during start or removal
+			r.cfg.Log.Info("drop container", "container", e.Name(), "reason", err)
+			if err := os.RemoveAll(filepath.Join(r.cfg.Dir, e.Name())); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.adoptContainer(rec); err != nil {
+			return fmt.Errorf("adopt container %s: %w", e.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) adoptContainer(rec *record) error {
+	c := &ctr{id: rec.Status.ID, now: rec.Status, record: *rec, done: make(chan struct{}), pidfd: -1}
+	r.containers[c.id] = c
+	if rec.Status.Phase == container.Exited {
+		close(c.done)
+		return r.removeLayer(c)
+	}
+	var err error
+	if c.cgroup, err = newCgroup(r.cfg.CgroupParent, rec.Cgroup); err != nil {
+		return err
+	}
+	if rec.Boot == r.cfg.BootID {
+		c.pidfd, err = openProcess(rec.Status.PID, rec.StartTime)
+	} else {
+		err = errors.New("the machine was restarted")
+	}
+	if err != nil {
+		r.cfg.Log.Warn("container ended unseen", "container", c.id, "reason", err)
+		return r.buryContainer(c)
+	}
+	if c.cgroup.frozen() {
+		c.now.Phase = container.Paused
+	}
+	r.ids.share(rec.Status.Sandbox.UIDs)
+	if err := c.watch(c.pidfd); err != nil {
+		return err
+	}
+	c.io = r.reopenStreams(rec)
+	r.background.Go(func() { r.await(c) })
+	return nil
+}
+
+// buryContainer records the end of a container that nobody can tell more about.
+func (r *Runtime) buryContainer(c *ctr) error {
+	if c.record.Boot == r.cfg.BootID {
+		if err := c.cgroup.killAll(); err != nil {
+			return err
+		}
+	}
+	r.ended(c, unknownExit, c.cgroup.exists() && c.cgroup.oomKills() > 0)
+	return r.removeLayer(c)
+}
+
+func (r *Runtime) removeLayer(c *ctr) error {
+	var errs []error
+	for _, name := range []string{"upper", "work"} {
+		errs = append(errs, os.RemoveAll(filepath.Join(r.cfg.Dir, c.id, name)))
+	}
+	return errors.Join(errs...)
+}
+
+// reopenStreams opens our ends of the streams of a container that runs. What cannot be opened is lost: the container
+// does not notice.
+func (r *Runtime) reopenStreams(rec *record) *streams {
+	s := &streams{
+		dir:  filepath.Join(r.cfg.RunDir, pipesDir, rec.Status.ID),
+		ends: [3]int{-1, -1, -1}, log: stdio.NewLog(rec.Log, r.cfg.Now),
+	}
+	open := func(name string) *stdio.Stream {
+		stream, err := s.reopenOutput(name)
+		if err != nil {
+			r.cfg.Log.Warn("output of adopted container is lost", "container", rec.Status.ID, "err", err)
+			stream = stdio.NoStream()
+		}
+		return stream
+	}
+	if s.out = open("stdout"); !rec.Process.Terminal {
+		s.err = open("stderr")
+	}
+	s.start()
+	return s
+}
+
+// sweepPipes removes pipes of containers that are not there.
+func (r *Runtime) sweepPipes() {
+	dir := filepath.Join(r.cfg.RunDir, pipesDir)
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if c := r.containers[e.Name()]; c == nil || c.ended() {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		r.cfg.Log.Warn("sweep pipes", "err", err)
+	}
+}
+
+// sweepCgroups kills and removes what is left in cgroups of ours that belong to no sandbox and no running container.
+func (r *Runtime) sweepCgroups() error {
+	used := map[string]bool{}
+	for id := range r.boxes {
+		used[id] = true
+	}
+	for _, c := range r.containers {
+		if !c.ended() {
+			used[c.record.Cgroup] = true
+		}
+	}
+	for name := range r.leftCgroups() {
+		if used[name] {
+			continue
+		}
+		c, err := newCgroup(r.cfg.CgroupParent, name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(c.killAll(), c.remove()); err != nil {
+			r.cfg.Log.Warn("sweep cgroup", "cgroup", name, "err", err)
+		}
+	}
+	return nil
+}
+
+// leftCgroups are the names of sandboxes' cgroups in any hierarchy.
+func (r *Runtime) leftCgroups() map[string]bool {
+	roots := []string{unifiedRoot}
+	if !cgroups.IsCgroup2UnifiedMode() {
+		roots = nil
+		for _, c := range v1Controllers() {
+			roots = append(roots, path.Join(unifiedRoot, c))
+		}
+	}
+	names := map[string]bool{}
+	for _, root := range roots {
+		entries, err := os.ReadDir(path.Join(root, r.cfg.CgroupParent))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.cfg.Log.Warn("list cgroups", "err", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() && strings.HasPrefix(e.Name(), boxPrefix) {
+				names[e.Name()] = true
+			}
+		}
+	}
+	return names
+}
+
+// lock makes sure that no other runtime uses the same directory.
+func (r *Runtime) lock() error {
+	fd, err := unix.Open(filepath.Join(r.cfg.Dir, "lock"), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		return errLocked
+	}
+	r.lockFD = fd
+	return nil
+}

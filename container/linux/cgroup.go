@@ -25,7 +25,7 @@ const unifiedRoot = "/sys/fs/cgroup"
 
 // newCgroup describes the cgroup called name below parent; attach makes it.
 func newCgroup(parent, name string) (*cgroup, error) {
-	config := &cgroups.Cgroup{Path: path.Join(parent, name), Resources: &cgroups.Resources{SkipDevices: true}}
+	config := &cgroups.Cgroup{Path: path.Join(parent, name), Resources: &cgroups.Resources{}}
 	var manager cgroups.Manager
 	var err error
 	if cgroups.IsCgroup2UnifiedMode() {
@@ -93,6 +93,11 @@ func (c *cgroup) freeze(state cgroups.FreezerState) error {
 		return fmt.Errorf("freeze to state %s: %w", state, err)
 	}
 	return nil
+}
+
+func (c *cgroup) frozen() bool {
+	state, err := c.manager.GetFreezerState()
+	return err == nil && state == cgroups.Frozen
 }
 
 // oomKills counts the processes that the kernel killed for memory.

@@ -81,6 +81,7 @@ func (r *Runtime) recordPath(id string) string { return filepath.Join(r.cfg.Dir,
 func (r *Runtime) started(c *ctr, s *starting) container.Status {
 	b := s.box
 	s.close()
+	r.forgetBox(b.sandbox.ID)
 	if err := c.watch(b.child.pidfd); err != nil {
 		r.cfg.Log.Error("watch container", "container", c.id, "err", err)
 	}
@@ -178,10 +179,8 @@ func (r *Runtime) release(c *ctr) {
 	c.proc.Close()
 	r.ids.drop(c.status().Sandbox.UIDs)
 	r.dropImage(c.image)
-	for _, name := range []string{"upper", "work"} {
-		if err := os.RemoveAll(filepath.Join(r.cfg.Dir, c.id, name)); err != nil {
-			r.cfg.Log.Warn("remove writable layer", "container", c.id, "err", err)
-		}
+	if err := r.removeLayer(c); err != nil {
+		r.cfg.Log.Warn("remove writable layer", "container", c.id, "err", err)
 	}
 }
 

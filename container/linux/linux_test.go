@@ -3,12 +3,9 @@
 package linux
 
 import (
-	"context"
-	"crypto/rand"
 	"log/slog"
-	"os"
+	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/holdfast/holdfast/container"
@@ -33,28 +30,26 @@ func open(t testing.TB, dir string) *Runtime {
 	return r
 }
 
-func TestHello(t *testing.T) {
-	dir := t.TempDir()
-	r := open(t, dir)
-	image := containertest.NewImage(t)
-	for i := range 3 {
-		sb, err := r.Park(t.Context(), container.ParkOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		id := "x" + strings.ToLower(rand.Text())
-		log := filepath.Join(dir, id+".log")
-		st, err := r.Start(t.Context(), container.Spec{ID: id, Sandbox: sb.ID, OCI: image.Config(t, "print", "hello", "err"), Rootfs: container.Rootfs{Dirs: []string{image.Dir}}, Log: container.Log{Path: log}})
-		if err != nil {
-			t.Fatal(i, err)
-		}
-		c, _ := r.find(id)
-		<-c.done
-		text, _ := os.ReadFile(log)
-		t.Logf("%+v %s", st, text)
-		if err := r.Remove(context.Background(), id); err != nil {
-			t.Fatal(err)
-		}
+func TestContract(t *testing.T) {
+	containertest.Run(t, containertest.Config{
+		Open: func(t testing.TB, dir string) (container.Runtime, func()) {
+			r := open(t, dir)
+			return r, func() {
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		EROFS: makeEROFS,
+	})
+}
+
+// makeEROFS packs a directory with the reference tool.
+func makeEROFS(t testing.TB, dir string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.erofs")
+	if out, err := exec.Command("mkfs.erofs", "--quiet", file, dir).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.erofs: %v\n%s", err, out)
 	}
-	r.Close()
+	return file
 }

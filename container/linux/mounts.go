@@ -69,7 +69,9 @@ func (m *readyMount) make(b *box, userNS int) (err error) {
 	case m.spec.Type == "cgroup" || m.spec.Type == "cgroup2":
 		err = m.makeCgroup(b)
 	default:
-		m.fd, err = newFS(m.spec.Type, int(m.opt.own.Attr_set), m.fsOptions(int(b.sandbox.UIDs))...)
+		if m.fd, err = newFS(m.spec.Type, int(m.opt.own.Attr_set), m.fsOptions(int(b.sandbox.UIDs))...); errors.Is(err, unix.ENODEV) {
+			err = holdfast.Errorf(holdfast.ErrUnsupported, "%w", err)
+		}
 	}
 	if err != nil {
 		return err

@@ -33,6 +33,7 @@ type Runtime struct {
 	bounding   uint64 // capabilities of this process
 	lastCap    int
 	userNS     bool // sandboxes get user namespaces
+	lockFD     int
 	background sync.WaitGroup
 
 	mu         sync.Mutex
@@ -44,9 +45,13 @@ type Runtime struct {
 
 var _ container.Runtime = (*Runtime)(nil)
 
+var errLocked = holdfast.Errorf(holdfast.ErrConflict, "another runtime uses the same directory")
+
 const (
 	newRootDir = "root"   // in RunDir: where new roots are attached meanwhile
 	imagesDir  = "images" // in RunDir: mounts of image files
+	pipesDir   = "pipes"  // in RunDir: standard streams
+	boxesDir   = "boxes"  // in RunDir: records and control sockets of sandboxes
 )
 
 // New makes a Runtime and adopts the containers that an earlier one left in Config.Dir; those of an earlier boot are
@@ -74,7 +79,7 @@ func New(cfg Config) (*Runtime, error) {
 }
 
 func (r *Runtime) open() (err error) {
-	r.zygote.sock = -1
+	r.zygote.sock, r.lockFD = -1, -1
 	if r.cfg.BootID == "" {
 		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 		if err != nil {
@@ -106,10 +111,13 @@ func (r *Runtime) makeDirs() error {
 	if err := os.MkdirAll(r.cfg.RunDir, 0o711); err != nil {
 		return err
 	}
+	if err := r.lock(); err != nil {
+		return err
+	}
 	for unix.Unmount(r.images.dir, unix.MNT_DETACH) == nil { // one for each runtime that died here
 	}
-	for _, dir := range []string{filepath.Join(r.cfg.RunDir, newRootDir), r.images.dir} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+	for _, name := range []string{newRootDir, imagesDir, pipesDir, boxesDir} {
+		if err := os.MkdirAll(filepath.Join(r.cfg.RunDir, name), 0o700); err != nil {
 			return err
 		}
 	}
@@ -122,7 +130,7 @@ func (r *Runtime) makeDirs() error {
 	return nil
 }
 
-// Close gives up the runtime. Containers run on, and the next New adopts them; sandboxes end.
+// Close gives up the runtime. Containers run on and sandboxes wait; the next New adopts them.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
 	boxes, containers := r.boxes, slices.Collect(maps.Values(r.containers))
@@ -132,7 +140,7 @@ func (r *Runtime) Close() error {
 		c.letGo()
 	}
 	for _, b := range boxes {
-		r.discard(b)
+		b.close()
 	}
 	r.background.Wait()
 	r.close()
@@ -144,6 +152,10 @@ func (r *Runtime) close() {
 		r.zygote.close()
 	}
 	r.visitors.close()
+	if r.lockFD < 0 {
+		return
+	}
+	unix.Close(r.lockFD)
 	_ = unix.Unmount(r.images.dir, unix.MNT_DETACH) // what containers use of it stays
 }
 
@@ -228,10 +240,10 @@ func (r *Runtime) Signal(_ context.Context, id string, sig syscall.Signal) error
 	return nil
 }
 
-// Kill implements container.Runtime.
+// Kill implements container.Runtime. Killing what ended is no error.
 func (r *Runtime) Kill(_ context.Context, id string) error {
-	c, err := r.running(id)
-	if err != nil {
+	c, err := r.find(id)
+	if err != nil || c.ended() {
 		return err
 	}
 	if err := c.kill(); err != nil {

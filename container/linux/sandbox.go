@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +25,9 @@ type box struct {
 	mnt     int            // its mount namespace
 	mounts  map[string]int // file systems that only it can make: descriptor numbers in the child, by type
 }
+
+// boxPrefix begins the IDs of sandboxes, and the names of cgroups.
+const boxPrefix = "sb-"
 
 // Park makes a sandbox. It implements container.Runtime.
 func (r *Runtime) Park(ctx context.Context, opt container.ParkOptions) (container.Sandbox, error) {
@@ -51,7 +53,7 @@ func (b *box) status() container.Status {
 }
 
 func (r *Runtime) park(opt container.ParkOptions) (_ *box, err error) {
-	b := &box{sandbox: container.Sandbox{ID: "sb-" + strings.ToLower(rand.Text()[:16]), Opt: opt}, mnt: -1}
+	b := &box{sandbox: container.Sandbox{ID: boxPrefix + strings.ToLower(rand.Text()[:16]), Opt: opt}, mnt: -1}
 	defer func() {
 		if err != nil {
 			r.discard(b)
@@ -75,7 +77,13 @@ func (r *Runtime) park(opt container.ParkOptions) (_ *box, err error) {
 	if err := b.cgroup.attach(b.child.pid); err != nil {
 		return nil, err
 	}
-	return b, b.prepare()
+	if err := b.cgroup.set(defaultLimits()); err != nil {
+		return nil, err
+	}
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	return b, r.writeBox(b)
 }
 
 // wantsUserNS tells whether a sandbox can have a user namespace: what the node owns, such as its network, can only be
@@ -110,7 +118,7 @@ func (r *Runtime) spawnAlone(b *box) (err error) {
 			return err
 		}
 	}
-	if b.child, err = r.zygote.spawn(flags); err != nil {
+	if b.child, err = r.zygote.spawn(flags, r.boxSocket(b.sandbox.ID)); err != nil {
 		return err
 	}
 	if b.sandbox.UIDs != 0 {
@@ -130,7 +138,7 @@ func (r *Runtime) spawnBeside(b *box) error {
 		return fmt.Errorf("open process of %s: %w", b.sandbox.Opt.NetOf, err)
 	}
 	defer unix.Close(other)
-	first, err := r.zygote.spawn(0)
+	first, err := r.zygote.spawn(0, r.boxSocket(b.sandbox.ID))
 	if err != nil {
 		return err
 	}
@@ -278,11 +286,12 @@ func (r *Runtime) discard(b *box) {
 	if b.child != nil {
 		b.child.reap()
 	}
+	r.forgetBox(b.sandbox.ID)
 	if b.mnt >= 0 {
 		unix.Close(b.mnt)
 	}
 	if b.cgroup != nil {
-		if err := b.cgroup.remove(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := b.cgroup.remove(); err != nil {
 			r.cfg.Log.Warn("remove cgroup", "sandbox", b.sandbox.ID, "err", err)
 		}
 	}

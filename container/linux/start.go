@@ -9,6 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -173,10 +176,10 @@ func (s *starting) assemble() error {
 	if err := populateDev(root, s.mounts, oci.Linux.Devices); err != nil {
 		return err
 	}
-	if err := s.placeConsole(root); err != nil {
+	if err := s.resolveUser(root); err != nil {
 		return err
 	}
-	if err := s.resolveUser(root); err != nil {
+	if err := s.placeConsole(root); err != nil {
 		return err
 	}
 	if err := s.makeWorkingDir(root); err != nil {
@@ -215,27 +218,49 @@ func pivot(root int, propagation string) error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount old root: %w", err)
 	}
+	if propagation == "" {
+		return nil
+	}
 	if p, ok := propagations[propagation]; ok {
 		return setAttr(root, unix.MountAttr{Propagation: p}, false)
 	}
-	if p, ok := propagations[propagation[min(1, len(propagation)):]]; ok {
-		return setAttr(root, unix.MountAttr{Propagation: p}, true)
-	}
-	return nil
+	return setAttr(root, unix.MountAttr{Propagation: propagations[propagation[1:]]}, true)
+}
+
+// validPropagation: "", or a name in propagations with or without the r of recursive.
+func validPropagation(p string) bool {
+	return p == "" || propagations[p] != 0 || p[0] == 'r' && propagations[p[1:]] != 0
 }
 
 // resolveUser looks up names, which only the container's own files explain.
-func (s *starting) resolveUser(root rooted) error {
-	if s.spec.User == "" && len(s.spec.Groups) == 0 {
+func (s *starting) resolveUser(root rooted) (err error) {
+	if s.spec.User != "" || len(s.spec.Groups) > 0 {
+		who := s.spec.User
+		if who == "" {
+			who = fmt.Sprintf("%d:%d", s.launch.user.uid, s.launch.user.gid)
+		}
+		if s.launch.user, err = lookupUser(root, who, s.spec.Groups); err != nil {
+			return err
+		}
+	}
+	return s.launch.setHome(root)
+}
+
+// setHome sets HOME, where the environment lacks it, to the user's in the container.
+func (l *launch) setHome(root rooted) error {
+	if slices.ContainsFunc(l.env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
 		return nil
 	}
-	who := s.spec.User
-	if who == "" {
-		who = fmt.Sprintf("%d:%d", s.launch.user.uid, s.launch.user.gid)
+	home := l.user.home
+	if home == "" {
+		u, err := findUser(root, strconv.FormatUint(uint64(l.user.uid), 10))
+		if err != nil {
+			return err
+		}
+		home = u.home
 	}
-	u, err := lookupUser(root, who, s.spec.Groups)
-	s.launch.user = u
-	return err
+	l.env = append(slices.Clip(l.env), "HOME="+home)
+	return nil
 }
 
 // makeWorkingDir makes it where the image has none, for the user who will work there.
@@ -288,6 +313,12 @@ func checkSpec(oci *specs.Spec) error {
 	}
 	l := oci.Linux
 	switch {
+	case oci.Windows != nil || oci.Solaris != nil || oci.VM != nil || oci.ZOS != nil || oci.FreeBSD != nil:
+		return unsupported("a part for another system")
+	case len(l.Namespaces) > 0:
+		return unsupported("namespaces: the sandbox has its own")
+	case !validPropagation(l.RootfsPropagation):
+		return holdfast.Errorf(holdfast.ErrInvalid, "OCI config: rootfsPropagation %q", l.RootfsPropagation)
 	case oci.Hooks != nil:
 		return unsupported("hooks")
 	case len(l.UIDMappings) > 0 || len(l.GIDMappings) > 0:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,18 +20,20 @@ import (
 // streams are a container's standard streams. Outputs are named pipes that the container's own descriptors keep open
 // for reading as well: when this process dies, writes go on to succeed, and the next one reads the pipe by its name.
 type streams struct {
-	dir   string // of the pipes
-	ends  [3]int // the container's; -1 when given away
-	log   *stdio.Log
-	out   *stdio.Stream
-	err   *stdio.Stream // nil with a terminal
-	stdin *os.File      // our end; nil: none, or closed
-	tty   *os.File      // the terminal's master; nil: none
+	dir  string // of the pipes
+	ends [3]int // the container's; -1 when given away
+	log  *stdio.Log
+	out  *stdio.Stream
+	err  *stdio.Stream // nil with a terminal
+	tty  *os.File      // the terminal's master; nil: none
+
+	mu    sync.Mutex
+	stdin *os.File // our end; nil: none, or closed
 }
 
 // openStreams makes the streams of a container that is about to start. pts is its /dev/pts.
 func (r *Runtime) openStreams(spec container.Spec, pts int) (_ *streams, err error) {
-	s := &streams{dir: filepath.Join(r.cfg.RunDir, spec.ID), ends: [3]int{-1, -1, -1}, log: stdio.NewLog(spec.Log, r.cfg.Now)}
+	s := &streams{dir: filepath.Join(r.cfg.RunDir, pipesDir, spec.ID), ends: [3]int{-1, -1, -1}, log: stdio.NewLog(spec.Log, r.cfg.Now)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -218,12 +221,22 @@ func (s *streams) letGo() {
 			<-stream.Done()
 		}
 	}
-	for _, f := range []*os.File{s.stdin, s.tty} {
-		if f != nil {
-			f.Close()
-		}
+	s.closeStdin()
+	if s.tty != nil {
+		s.tty.Close()
 	}
 	s.log.Close()
+}
+
+func (s *streams) closeStdin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stdin == nil {
+		return nil
+	}
+	err := s.stdin.Close()
+	s.stdin = nil
+	return err
 }
 
 // close gives up all, and removes the pipes.
@@ -234,10 +247,9 @@ func (s *streams) close() {
 			stream.Stop()
 		}
 	}
-	for _, f := range []*os.File{s.stdin, s.tty} {
-		if f != nil {
-			f.Close()
-		}
+	s.closeStdin()
+	if s.tty != nil {
+		s.tty.Close()
 	}
 	s.log.Close()
 	os.RemoveAll(s.dir)
@@ -248,7 +260,7 @@ func (s *starting) placeConsole(root rooted) error {
 	if s.io.tty == nil {
 		return nil
 	}
-	if err := unix.Fchown(s.io.ends[0], root.owner, root.owner+ttyGroup); err != nil {
+	if err := unix.Fchown(s.io.ends[0], root.owner+int(s.launch.user.uid), root.owner+ttyGroup); err != nil {
 		return fmt.Errorf("set owner of terminal: %w", err)
 	}
 	target, err := root.mkfile("/dev/console")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -49,8 +50,9 @@ func (c *child) reap() {
 	c.close()
 }
 
-// spawn clones a child with the namespaces in flags.
-func (z *zygote) spawn(flags uint64) (*child, error) {
+// spawn clones a child with the namespaces in flags. If address is not "", the child listens there, so that another
+// runtime can take it over; else it ends with this process.
+func (z *zygote) spawn(flags uint64, address string) (*child, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	for attempt := 0; ; attempt++ {
@@ -59,7 +61,7 @@ func (z *zygote) spawn(flags uint64) (*child, error) {
 				return nil, err
 			}
 		}
-		c, err := z.request(flags)
+		c, err := z.request(flags, address)
 		if err == nil || attempt > 0 || !errors.Is(err, errZygoteGone) {
 			return c, err
 		}
@@ -69,35 +71,90 @@ func (z *zygote) spawn(flags uint64) (*child, error) {
 
 var errZygoteGone = errors.New("zygote is gone")
 
-func (z *zygote) request(flags uint64) (*child, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+func (z *zygote) request(flags uint64, address string) (*child, error) {
+	ours, theirs, err := controlSocket(address)
 	if err != nil {
 		return nil, fmt.Errorf("make control socket: %w", err)
 	}
-	defer unix.Close(pair[1])
-	req := initproc.Request{Flags: flags}
-	msg := unsafe.Slice((*byte)(unsafe.Pointer(&req)), unsafe.Sizeof(req))
-	if err := unix.Sendmsg(z.sock, msg, unix.UnixRights(pair[1]), nil, unix.MSG_NOSIGNAL); err != nil {
-		unix.Close(pair[0])
-		return nil, errors.Join(errZygoteGone, err)
-	}
-	var resp initproc.Response
-	buf := unsafe.Slice((*byte)(unsafe.Pointer(&resp)), unsafe.Sizeof(resp))
-	n, err := ignoreEINTR(func() (int, error) { return unix.Read(z.sock, buf) })
-	if err != nil || n != len(buf) {
-		unix.Close(pair[0])
-		return nil, errors.Join(errZygoteGone, err)
-	}
-	if resp.Errno != 0 {
-		unix.Close(pair[0])
-		return nil, os.NewSyscallError("clone", syscall.Errno(resp.Errno))
+	defer unix.Close(theirs)
+	resp, err := z.ask(initproc.Request{Flags: flags}, theirs)
+	if err != nil {
+		unix.Close(ours)
+		return nil, err
 	}
 	pidfd, err := unix.PidfdOpen(int(resp.PID), 0)
 	if err != nil {
-		unix.Close(pair[0])
+		unix.Close(ours)
 		return nil, fmt.Errorf("open process %d: %w", resp.PID, err)
 	}
-	return &child{pid: int(resp.PID), pidfd: pidfd, ctl: pair[0]}, nil
+	return &child{pid: int(resp.PID), pidfd: pidfd, ctl: ours}, nil
+}
+
+func (z *zygote) ask(req initproc.Request, socket int) (resp initproc.Response, err error) {
+	msg := unsafe.Slice((*byte)(unsafe.Pointer(&req)), unsafe.Sizeof(req))
+	if err := unix.Sendmsg(z.sock, msg, unix.UnixRights(socket), nil, unix.MSG_NOSIGNAL); err != nil {
+		return resp, errors.Join(errZygoteGone, err)
+	}
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(&resp)), unsafe.Sizeof(resp))
+	n, err := ignoreEINTR(func() (int, error) { return unix.Read(z.sock, buf) })
+	if err != nil || n != len(buf) {
+		return resp, errors.Join(errZygoteGone, err)
+	}
+	if resp.Errno != 0 {
+		return resp, os.NewSyscallError("clone", syscall.Errno(resp.Errno))
+	}
+	return resp, nil
+}
+
+// controlSocket returns both ends of a connection, theirs listening at address if that is not "".
+func controlSocket(address string) (ours, theirs int, err error) {
+	const kind = unix.SOCK_SEQPACKET | unix.SOCK_CLOEXEC
+	if address == "" {
+		pair, err := unix.Socketpair(unix.AF_UNIX, kind, 0)
+		return pair[0], pair[1], err
+	}
+	theirs, err = unix.Socket(unix.AF_UNIX, kind, 0)
+	if err != nil {
+		return -1, -1, err
+	}
+	err = atAddress(address, func(short string) error {
+		if err := unix.Bind(theirs, &unix.SockaddrUnix{Name: short}); err != nil {
+			return err
+		}
+		return unix.Listen(theirs, 1)
+	})
+	if err == nil {
+		ours, err = connectControl(address)
+	}
+	if err != nil {
+		unix.Close(theirs)
+		return -1, -1, err
+	}
+	return ours, theirs, nil
+}
+
+// connectControl connects to the child that listens at address.
+func connectControl(address string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	err = atAddress(address, func(short string) error { return unix.Connect(fd, &unix.SockaddrUnix{Name: short}) })
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// atAddress calls use with a name for the socket address that is short enough for the kernel.
+func atAddress(address string, use func(string) error) error {
+	dir, err := unix.Open(filepath.Dir(address), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	return use(filepath.Join(fdPath(dir), filepath.Base(address)))
 }
 
 func (z *zygote) start() error {

@@ -69,5 +69,5 @@ type Answer struct {
 // MaxFiles is how many descriptors can come with one program.
 const MaxFiles = 14
 
-// FirstFree is the lowest descriptor that means nothing to a child: below are its standard streams and its socket.
-const FirstFree = 4
+// FirstFree is the lowest descriptor that means nothing to a child: below are its standard streams and its sockets.
+const FirstFree = 5

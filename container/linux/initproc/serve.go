@@ -29,14 +29,16 @@ var (
 )
 
 const (
-	ctlFD         = FirstFree - 1
+	ctlFD         = FirstFree - 2
+	connFD        = FirstFree - 1
 	sysClone3     = 435
 	sysCloseRange = 436
 	cloneArgsSize = unsafe.Sizeof(cloneArgs)
 	opSize        = unsafe.Sizeof(Op{})
 )
 
-// serve performs programs that arrive on ctl, for ever.
+// serve performs programs that arrive over ctl, for ever. ctl is either a listening socket, to which a runtime connects
+// and, when that died, another; or a connected one, whose end is the child's.
 //
 //go:nosplit
 //go:norace
@@ -46,15 +48,45 @@ func serve(ctl uintptr) {
 	syscall.RawSyscall(sysCloseRange, ctlFD+1, ^uintptr(0)>>32, 0)
 	syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_NAME, uintptr(unsafe.Pointer(&name)), 0)
 	for {
-		if !receive() {
+		listening := accept()
+		for receive() {
+			base := mapImage()
+			if errno := syscall.Errno(perform(base)); errno != 0 {
+				answer.Errno = int32(errno)
+				reply()
+				exit(1)
+			}
+		}
+		if !listening {
 			exit(0)
 		}
-		base := mapImage()
-		if errno := syscall.Errno(perform(base)); errno != 0 {
-			answer.Errno = int32(errno)
-			reply()
-			exit(1)
+		syscall.RawSyscall(syscall.SYS_CLOSE, connFD, 0, 0)
+	}
+}
+
+// accept puts the next connection at connFD.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func accept() (listening bool) {
+	for {
+		fd, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, ctlFD, 0, 0, syscall.SOCK_CLOEXEC, 0, 0)
+		switch errno {
+		case syscall.EINTR:
+			continue
+		case syscall.EINVAL: // connected
+			syscall.RawSyscall(syscall.SYS_DUP3, ctlFD, connFD, syscall.O_CLOEXEC)
+			syscall.RawSyscall(syscall.SYS_CLOSE, ctlFD, 0, 0)
+			return false
+		case 0:
+			if fd != connFD {
+				syscall.RawSyscall(syscall.SYS_DUP3, fd, connFD, syscall.O_CLOEXEC)
+				syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
+			}
+			return true
 		}
+		exit(3)
 	}
 }
 
@@ -72,7 +104,7 @@ func receive() bool {
 	msg.SetControllen(8 * len(control))
 	msg.Flags = 0
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, ctlFD, uintptr(unsafe.Pointer(&msg)), syscall.MSG_CMSG_CLOEXEC)
+		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, connFD, uintptr(unsafe.Pointer(&msg)), syscall.MSG_CMSG_CLOEXEC)
 		if errno == syscall.EINTR {
 			continue
 		}
@@ -201,7 +233,7 @@ func fork(flags uintptr) syscall.Errno {
 //go:norace
 //go:nocheckptr
 func reply() {
-	syscall.RawSyscall(syscall.SYS_WRITE, ctlFD, uintptr(unsafe.Pointer(&answer)), unsafe.Sizeof(answer))
+	syscall.RawSyscall(syscall.SYS_WRITE, connFD, uintptr(unsafe.Pointer(&answer)), unsafe.Sizeof(answer))
 }
 
 //go:nosplit

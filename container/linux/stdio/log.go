@@ -33,7 +33,7 @@ type entry struct {
 	partial bool
 }
 
-// write appends entries of one stream in one write.
+// write appends entries of one stream.
 func (l *Log) write(stream string, entries []entry) {
 	if l.opt.Path == "" || len(entries) == 0 {
 		return
@@ -46,21 +46,38 @@ func (l *Log) write(stream string, entries []entry) {
 		text := fmt.Sprintf("holdfast: %d lines were lost: %v", l.lost, l.why)
 		l.buf = appendEntry(l.buf, now, "stderr", false, []byte(text))
 	}
+	waiting := 0 // entries in buf
 	for _, e := range entries {
+		before := len(l.buf)
 		l.buf = appendEntry(l.buf, now, stream, e.partial, e.text)
-	}
-	if err := l.appendLocked(); err != nil {
-		if l.lost == 0 {
-			l.why = err
+		if waiting > 0 && l.fullLocked(len(l.buf)) {
+			l.flushLocked(l.buf[:before], waiting)
+			l.buf = append(l.buf[:0], l.buf[before:]...)
+			waiting = 0
 		}
-		l.lost += len(entries)
-		return
+		waiting++
 	}
-	l.lost, l.why = 0, nil
+	l.flushLocked(l.buf, waiting)
 	const keep = 64 << 10
 	if cap(l.buf) > keep {
 		l.buf = nil
 	}
+}
+
+// flushLocked writes count entries, or counts them as lost.
+func (l *Log) flushLocked(data []byte, count int) {
+	if err := l.appendLocked(data); err != nil {
+		if l.lost == 0 {
+			l.why = err
+		}
+		l.lost += count
+		return
+	}
+	l.lost, l.why = 0, nil
+}
+
+func (l *Log) fullLocked(more int) bool {
+	return l.opt.MaxBytes > 0 && l.size+int64(more) > l.opt.MaxBytes
 }
 
 // Lost counts the entries that were dropped since the last one that was written, and says why.
@@ -70,18 +87,18 @@ func (l *Log) Lost() (int, error) {
 	return l.lost, l.why
 }
 
-func (l *Log) appendLocked() error {
+func (l *Log) appendLocked(data []byte) error {
 	if l.file == nil {
 		if err := l.openLocked(); err != nil {
 			return err
 		}
 	}
-	if l.opt.MaxBytes > 0 && l.size > 0 && l.size+int64(len(l.buf)) > l.opt.MaxBytes {
+	if l.size > 0 && l.fullLocked(len(data)) {
 		if err := l.rotateLocked(); err != nil {
 			return err
 		}
 	}
-	n, err := l.file.Write(l.buf)
+	n, err := l.file.Write(data)
 	if err != nil {
 		if n > 0 { // half an entry
 			err = errors.Join(err, l.file.Truncate(l.size))

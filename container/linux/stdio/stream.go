@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -17,14 +16,15 @@ type Stream struct {
 	log  *Log
 	done chan struct{}
 
-	stopped atomic.Bool
-
 	mu    sync.Mutex
 	taps  map[*os.File]struct{}
 	ended bool
 
 	rest []byte // the line that is not whole yet
 }
+
+// NoStream returns a stream that ended.
+func NoStream() *Stream { return &Stream{done: make(chan struct{}), ended: true} }
 
 // buffers are shared: a silent stream has none.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
@@ -37,6 +37,9 @@ func NewStream(name string, src *os.File, log *Log) *Stream {
 // Run moves output until its end, then closes src and the taps.
 func (s *Stream) Run() {
 	defer close(s.done)
+	if s.src == nil {
+		return
+	}
 	defer s.end()
 	raw, err := s.src.SyscallConn()
 	if err != nil {
@@ -50,8 +53,9 @@ func (s *Stream) Done() <-chan struct{} { return s.done }
 
 // Stop ends the stream though there may be more to read later, by another process.
 func (s *Stream) Stop() {
-	s.stopped.Store(true)
-	s.src.Close()
+	if s.src != nil {
+		s.src.Close()
+	}
 }
 
 // drain reads what is there. True: there will be no more.
@@ -104,10 +108,10 @@ func (s *Stream) split(data []byte) (entries []entry) {
 	return entries
 }
 
-// end writes the last line, which has no end, and lets go of everything.
+// end writes the last line, whose end is missing, and lets go of everything.
 func (s *Stream) end() {
 	if len(s.rest) > 0 {
-		s.log.write(s.name, []entry{{text: s.rest, partial: s.stopped.Load()}})
+		s.log.write(s.name, []entry{{text: s.rest, partial: true}})
 		s.rest = nil
 	}
 	s.src.Close()
