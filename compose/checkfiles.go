@@ -37,6 +37,9 @@ func (l *loading) checkDocument(doc *document, only []string) {
 			l.broken = true
 		}
 		c.notable()
+		if version, line, _ := step(doc.root, "version", ""); version != nil {
+			l.notes = append(l.notes, Note{File: doc.name, Line: line, Path: "version", Message: keyTree().next["version"].key.Note})
+		}
 	} else {
 		for _, name := range only {
 			section, service, _ := strings.Cut(name, ".")
@@ -92,7 +95,7 @@ func (c *checker) fileObject(section, name string, n *yaml.Node, keys []string) 
 	}
 	var has []string
 	for _, key := range keys {
-		if c.l.elsewhere(at.at(key)) {
+		if c.l.elsewhere(at.at(key), nil) {
 			has = append(has, key)
 		}
 	}
@@ -104,7 +107,7 @@ func (c *checker) fileObject(section, name string, n *yaml.Node, keys []string) 
 	case len(has) > 1:
 		c.report(n.Line, at, "says %s: give one", strings.Join(has, " and "))
 		c.l.broken = true
-	case len(has) == 0 && !external && !c.l.elsewhere(at.at("external")) && !c.l.elsewhere(at.at("driver")):
+	case len(has) == 0 && !external && !c.l.elsewhere(at.at("external"), nil) && !c.l.elsewhere(at.at("driver"), nil):
 		c.report(n.Line, at, "says nothing of its content: give %s", orList(keys))
 		c.l.broken = true
 	}

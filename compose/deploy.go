@@ -203,7 +203,7 @@ func (e *entry) update(key string, c *types.UpdateConfig, u holdfast.Update) hol
 		}
 	}
 	if set("max_failure_ratio", "maxFailureRatio") {
-		u.MaxFailureRatio = float64(c.MaxFailureRatio)
+		u.MaxFailureRatio = decimal(c.MaxFailureRatio)
 		if c.MaxFailureRatio < 0 || c.MaxFailureRatio > 1 {
 			e.bad(where("max_failure_ratio"), "must be between 0 and 1")
 		}

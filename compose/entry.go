@@ -92,5 +92,15 @@ func fill[T any](e *entry, specPath string, to *T, value T, set bool) {
 	e.defaulted = append(e.defaulted, specPath)
 }
 
+// cloneWith returns a copy of m with one more entry.
+func cloneWith[M ~map[string]V, V any](m M, key string, v V) M {
+	out := maps.Clone(m)
+	if out == nil {
+		out = M{}
+	}
+	out[key] = v
+	return out
+}
+
 // sortedKeys returns m's keys in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,9 +1,13 @@
 package compose
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 
+	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
@@ -34,6 +38,36 @@ func (e *entry) resolveEnvironment() {
 	}
 	e.c = resolved.Services[e.name]
 }
+
+// registerRaw teaches compose-go the env_file format raw, which it leaves to its users: NAME=value as it is, without
+// quotes and variables.
+var registerRaw = sync.OnceFunc(func() {
+	dotenv.RegisterFormat("raw", func(r io.Reader, name string, vars map[string]string, lookup func(string) (string, bool)) error {
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		n := 0
+		for line := range strings.Lines(string(data)) {
+			n++
+			line = strings.TrimRight(line, "\r\n")
+			if text := strings.TrimSpace(line); text == "" || text[0] == '#' {
+				continue
+			}
+			key, value, ok := strings.Cut(strings.TrimLeft(line, " \t"), "=")
+			if why := envProblem(key); why != "" {
+				return fmt.Errorf("read %s: line %d: %s", name, n, why)
+			}
+			if !ok {
+				if value, ok = lookup(key); !ok {
+					continue
+				}
+			}
+			vars[key] = value
+		}
+		return nil
+	})
+})
 
 // checkEnvFiles looks whether the files that c names can be read.
 func (e *entry) checkEnvFiles(below []any, c *types.ContainerSpec) bool {

@@ -224,7 +224,7 @@ func (l *loading) followExtend(doc *document, section, name string, service *yam
 	}
 	_, line, _ := step(service, "extends", "")
 	at := keyPath{section, name, "extends"}
-	docs := l.files.docs
+	docs := append([]*document{doc}, l.files.docs...)
 	if file != "" {
 		if remote(file) {
 			l.fileProblem(doc, line, at, holdfast.ErrUnsupported, fmt.Sprintf("%q is not a file here: fetch it and name the copy", file))

@@ -51,6 +51,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 	if opt.Platform == "" {
 		opt.Platform = "linux/" + runtime.GOARCH
 	}
+	registerRaw()
 	l := &loading{opt: opt}
 	if err := l.open(); err != nil {
 		return nil, err

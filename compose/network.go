@@ -44,6 +44,9 @@ func (e *entry) networkMode() {
 	case mode == "bridge" || mode == "default":
 		e.remark(at("network_mode"), "%q is the app's default network here", mode)
 		e.c.Networks = map[string]*types.ServiceNetworkConfig{defaultNetwork: nil}
+		if _, ok := e.project.Networks[defaultNetwork]; !ok {
+			e.project.Networks = cloneWith(e.project.Networks, defaultNetwork, types.NetworkConfig{Name: e.project.Name + "_" + defaultNetwork})
+		}
 		return
 	case mode == "host" || mode == "none":
 	case isService:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -17,11 +18,11 @@ func (e *entry) resources() {
 		limits = cmp.Or(c.Deploy.Resources.Limits, limits)
 		reserved = cmp.Or(c.Deploy.Resources.Reservations, reserved)
 	}
-	r.CPUs = float64(e.agree("cpus", "cpus", c.CPUS, limits.NanoCPUs.Value()))
+	r.CPUs = decimal(e.agree("cpus", "cpus", c.CPUS, limits.NanoCPUs.Value()))
 	r.MemoryBytes = int64(e.agreeBytes("mem_limit", "limits.memory", c.MemLimit, limits.MemoryBytes))
 	r.ReservedMemBytes = int64(e.agreeBytes("mem_reservation", "reservations.memory", c.MemReservation, reserved.MemoryBytes))
 	r.MemoryLowBytes = int64(c.MemReservation)
-	r.ReservedCPUs = float64(reserved.NanoCPUs.Value())
+	r.ReservedCPUs = decimal(reserved.NanoCPUs.Value())
 	e.pids(limits)
 	e.cpuTuning()
 	e.memoryTuning()
@@ -32,6 +33,15 @@ func (e *entry) resources() {
 	if r.MemoryBytes > 0 && r.ReservedMemBytes > r.MemoryBytes {
 		e.bad(at("deploy", "resources", "reservations", "memory"), "more is reserved than the limit allows")
 	}
+}
+
+// decimal widens a float32 to the number that was written: 0.1 and not 0.10000000149.
+func decimal(f float32) float64 {
+	v, err := strconv.ParseFloat(strconv.FormatFloat(float64(f), 'g', -1, 32), 64)
+	if err != nil {
+		return float64(f)
+	}
+	return v
 }
 
 // agree returns the one of two spellings of a limit that is set.

@@ -156,9 +156,8 @@ func (c *checker) node(n *yaml.Node, s shape, at keyPath, pat string) bool {
 	}
 	s = choose(n, s)
 	if types := s.types(); !fits(n, types) {
-		// Compose takes a key without a value for one that is not there
-		if n.Kind == yaml.ScalarNode && n.Tag == "!!null" && len(at) > 1 {
-			return true
+		if n.Tag == "!!null" && c.l.elsewhere(at, c.doc) {
+			return true // a key without a value leaves that of another file alone
 		}
 		c.report(n.Line, at, "must be %s, not %s", article(types), describe(n))
 		return false
@@ -258,7 +257,7 @@ func describe(n *yaml.Node) string {
 	case n.Kind == yaml.SequenceNode:
 		return "a list"
 	case n.Tag == "!!null":
-		return "empty"
+		return "empty: write something there, or take the key out"
 	case len(n.Value) > 40:
 		return n.Value[:40] + "…"
 	}
@@ -350,14 +349,14 @@ func (c *checker) extension(n *yaml.Node, at keyPath) {
 // list items and what is nowhere else is asked.
 func (c *checker) required(n *yaml.Node, s shape, at keyPath) bool {
 	if len(at) == 3 && at[0] == "jobs" && at[2] == "triggers" &&
-		!c.l.elsewhere(at.at("manual")) && !c.l.elsewhere(at.at("schedule")) {
+		!c.l.elsewhere(at.at("manual"), nil) && !c.l.elsewhere(at.at("schedule"), nil) {
 		c.report(n.Line, at, "needs schedule, or manual: true for a job that is only run by hand")
 		return false
 	}
 	list, _ := s["required"].([]any)
 	for _, v := range list {
 		name, _ := v.(string)
-		if child, _, _ := step(n, name, ""); child == nil && !c.l.elsewhere(at.at(name)) {
+		if child, _, _ := step(n, name, ""); child == nil && !c.l.elsewhere(at.at(name), nil) {
 			c.report(n.Line, at, "needs %s", name)
 			return false
 		}
@@ -365,10 +364,10 @@ func (c *checker) required(n *yaml.Node, s shape, at keyPath) bool {
 	return true
 }
 
-// elsewhere reports whether any file, or what is extended, has the path.
-func (l *loading) elsewhere(p keyPath) bool {
+// elsewhere reports whether any document but one, or what it extends, has the path.
+func (l *loading) elsewhere(p keyPath, but *document) bool {
 	for _, doc := range l.files.docs {
-		if l.files.descend(doc, p, "", 0).depth == len(p) {
+		if doc != but && l.files.descend(doc, p, "", 0).depth == len(p) {
 			return true
 		}
 	}

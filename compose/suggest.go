@@ -4,7 +4,7 @@ import "slices"
 
 // didYouMean returns `: did you mean "x"?` for the known word that is nearest to word, or "".
 func didYouMean(word string, known []string) string {
-	best, bestDistance := "", len(word)/3+2
+	best, bestDistance := "", max(2, len(word)/3+1)
 	for _, k := range known {
 		if d := distance(word, k); d < bestDistance {
 			best, bestDistance = k, d

@@ -20,7 +20,7 @@ type reader struct {
 // read returns a reader of v, which must be a mapping.
 func (e *entry) read(where []any, v any) *reader {
 	m, ok := v.(map[string]any)
-	if !ok && v != nil {
+	if !ok {
 		e.bad(where, "must be a mapping")
 	}
 	return &reader{e: e, where: where, m: m}
@@ -58,8 +58,8 @@ func (r *reader) flag(key string) bool {
 	case bool:
 		return v
 	case string:
-		if b, err := strconv.ParseBool(v); err == nil {
-			return b
+		if v == "true" || v == "false" {
+			return v == "true"
 		}
 	}
 	r.e.bad(r.at(key), "must be true or false")
@@ -73,7 +73,7 @@ func (r *reader) number(key string, low, high int) (int, bool) {
 		return 0, false
 	}
 	n, err := strconv.Atoi(fmt.Sprint(v))
-	if _, isFloat := v.(float64); isFloat || err != nil || n < low || n > high {
+	if err != nil || fmt.Sprint(n) != fmt.Sprint(v) || n < low || n > high {
 		r.e.bad(r.at(key), "must be a whole number from %d to %d", low, high)
 		return low, false
 	}

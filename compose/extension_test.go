@@ -1,0 +1,249 @@
+package compose
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+)
+
+// extensionCases are values of x-holdfast. The schema and the decoder must say the same of each.
+var extensionCases = map[string]bool{
+	`{}`:                      true,
+	``:                        false,
+	`stateful`:                false,
+	`[]`:                      false,
+	`{kind: stateful}`:        true,
+	`{kind: stateless}`:       true,
+	`{kind: both}`:            false,
+	`{kind: ""}`:              false,
+	`{kind: 1}`:               false,
+	`{knd: stateful}`:         false,
+	`{isolation: container}`:  true,
+	`{isolation: vm}`:         false,
+	`{scale: {min: 1}}`:       false,
+	`{sessions: {}}`:          false,
+	`{database: {}}`:          false,
+	`{fleet: {}}`:             false,
+	`{static: .}`:             false,
+	`{auth: {}}`:              false,
+	`{route: example.com}`:    true,
+	`{route: /}`:              true,
+	`{route: /api/v1}`:        true,
+	`{route: "*.a.com/x"}`:    true,
+	`{route: ""}`:             false,
+	`{route: 5}`:              false,
+	`{route: []}`:             false,
+	`{route: "http://a.com"}`: false,
+	`{route: "a.com:80"}`:     false,
+	`{route: "a.*.com"}`:      false,
+	`{route: "/a?b"}`:         false,
+	`{route: [/a, {host: a.com, path: /b, port: 80, strip: true}]}`: true,
+	`{route: {host: a.com, port: "80", strip: "false"}}`:            true,
+	`{route: {}}`:                                                     true,
+	`{route: {path: a}}`:                                              false,
+	`{route: {host: ""}}`:                                             false,
+	`{route: {port: 0}}`:                                              false,
+	`{route: {port: 65536}}`:                                          false,
+	`{route: {port: 1.5}}`:                                            false,
+	`{route: {port: web}}`:                                            false,
+	`{route: {strip: perhaps}}`:                                       false,
+	`{route: {strip: 1}}`:                                             false,
+	`{route: {tls: true}}`:                                            false,
+	`{health: {}}`:                                                    true,
+	`{health: 5}`:                                                     false,
+	`{health: {startup: {tcp: 80}}}`:                                  false,
+	`{health: {readiness: {tcp: 80}}}`:                                true,
+	`{health: {readiness: {tcp: "80"}}}`:                              true,
+	`{health: {readiness: {tcp: 0}}}`:                                 false,
+	`{health: {readiness: {}}}`:                                       false,
+	`{health: {readiness: {tcp: 80, exec: x}}}`:                       false,
+	`{health: {liveness: {exec: x}}}`:                                 true,
+	`{health: {liveness: {exec: [a, b]}}}`:                            true,
+	`{health: {liveness: {exec: []}}}`:                                false,
+	`{health: {liveness: {exec: [1]}}}`:                               false,
+	`{health: {liveness: {exec: " "}}}`:                               false,
+	`{health: {liveness: {http: {port: 80}}}}`:                        true,
+	`{health: {liveness: {http: {port: 80, path: /a, host: b.com}}}}`: true,
+	`{health: {liveness: {http: {path: /a}}}}`:                        false,
+	`{health: {liveness: {http: {port: 80, path: a}}}}`:               false,
+	`{health: {liveness: {http: {port: 80, method: GET}}}}`:           false,
+	`{health: {liveness: {http: 80}}}`:                                false,
+	`{health: {liveness: {tcp: 1, interval: 1s, timeout: 1m30s, start_period: 0s, start_interval: 1.5s, retries: 1}}}`: true,
+	`{health: {liveness: {tcp: 1, interval: 0s}}}`:                                                                     false,
+	`{health: {liveness: {tcp: 1, interval: 5}}}`:                                                                      false,
+	`{health: {liveness: {tcp: 1, timeout: soon}}}`:                                                                    false,
+	`{health: {liveness: {tcp: 1, start_period: -1s}}}`:                                                                false,
+	`{health: {liveness: {tcp: 1, retries: 0}}}`:                                                                       false,
+	`{health: {liveness: {tcp: 1, retries: "1000"}}}`:                                                                  true,
+	`{health: {liveness: {tcp: 1, retries: 1001}}}`:                                                                    false,
+	`{debian: {packages: [nginx]}}`:                                                                                    true,
+	`{debian: {packages: ["nginx=1.2-3", "libc6:amd64", curl/bookworm-backports]}}`:                                    true,
+	`{debian: {packages: []}}`:                                                                                         false,
+	`{debian: {packages: [Nginx]}}`:                                                                                    false,
+	`{debian: {packages: nginx}}`:                                                                                      false,
+	`{debian: {}}`:                                                                                                     false,
+	`{debian: [nginx]}`:                                                                                                false,
+	`{debian: {packages: [a1], suite: bookworm, variant: apt, run: [x], copy: {/a: file}, users: {app: 1000, b: "5"}}}`: true,
+	`{debian: {packages: [a1], suite: "Book Worm"}}`:                                                                    false,
+	`{debian: {packages: [a1], variant: tiny}}`:                                                                         false,
+	`{debian: {packages: [a1], run: x}}`:                                                                                false,
+	`{debian: {packages: [a1], run: [""]}}`:                                                                             false,
+	`{debian: {packages: [a1], copy: {a: file}}}`:                                                                       false,
+	`{debian: {packages: [a1], copy: {/: file}}}`:                                                                       false,
+	`{debian: {packages: [a1], copy: [a]}}`:                                                                             false,
+	`{debian: {packages: [a1], users: {App: 1}}}`:                                                                       false,
+	`{debian: {packages: [a1], users: {app: 0}}}`:                                                                       false,
+	`{debian: {packages: [a1], users: [app]}}`:                                                                          false,
+	`{debian: {packages: [a1], mirror: x}}`:                                                                             false,
+	`{go: .}`:                                                                                                           true,
+	`{go: ./cmd}`:                                                                                                       true,
+	`{go: -v}`:                                                                                                          false,
+	`{go: ""}`:                                                                                                          false,
+	`{go: [x]}`:                                                                                                         false,
+	`{go: {package: ./cmd, dir: ., flags: [-v], env: [A=1]}}`:                                                           true,
+	`{go: {dir: .}}`:                                                                                                    false,
+	`{go: {package: ., flags: -v}}`:                                                                                     false,
+	`{go: {package: ., env: [A]}}`:                                                                                      false,
+	`{go: {package: ., tags: x}}`:                                                                                       false,
+	`{tar: file}`:                                                                                                       true,
+	`{tar: ""}`:                                                                                                         false,
+	`{tar: [file]}`:                                                                                                     false,
+}
+
+// extensionSchema compiles the part of the schema that is about one x-holdfast.
+func extensionSchema(t *testing.T) (map[string]any, *jsonschema.Schema) {
+	t.Helper()
+	var root map[string]any
+	if err := json.Unmarshal(XHoldfastSchema, &root); err != nil {
+		t.Fatal(err)
+	}
+	delete(root, "allOf") // the Compose Specification's, which is elsewhere
+	root["$ref"] = "#/$defs/x-holdfast"
+	delete(root, "type")
+	delete(root, "properties")
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("x.json", root); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("x.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, s
+}
+
+func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
+	root, s := extensionSchema(t)
+	source := readSources(t, "extension.go", "routes.go")
+	dir := t.TempDir()
+	for _, name := range []string{"file", "cmd/main.go"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("package main"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	used := map[string]bool{}
+	for text, want := range extensionCases {
+		t.Run(text, func(t *testing.T) {
+			var v any
+			if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Validate(throughJSON(t, v)); (err == nil) != want {
+				t.Errorf("schema: %v, want taken %v", err, want)
+			}
+			file := "services:\n  web:\n    image: web\n    expose: [\"80\"]\n    x-holdfast: " + text + "\n"
+			if strings.Contains(text, "go:") || strings.Contains(text, "debian:") || strings.Contains(text, "tar:") {
+				file = strings.Replace(file, "    image: web\n", "", 1)
+			}
+			_, err := Load(t.Context(), Options{Files: []string{"-"}, Stdin: strings.NewReader(file)})
+			if (err == nil) != want {
+				t.Errorf("decoder: %v, want taken %v", err, want)
+			}
+			if want {
+				names(v, used)
+			}
+		})
+	}
+	known := properties(root, map[string]bool{})
+	for name := range known {
+		if !used[name] {
+			t.Errorf("no case uses the schema's key %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile(`\.(?:text|flag|number|duration|texts|get)\("([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
+		if !known[m[1]] && !slices.Contains(laterKeys, m[1]) {
+			t.Errorf("the decoder reads %s, which the schema does not have", m[1])
+		}
+	}
+}
+
+func readSources(t *testing.T, names ...string) string {
+	t.Helper()
+	var out strings.Builder
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(data)
+	}
+	return out.String()
+}
+
+func throughJSON(t *testing.T, v any) any {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out any
+	if err := json.Unmarshal(data, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// names gathers all keys of a value.
+func names(v any, into map[string]bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			into[k] = true
+			names(e, into)
+		}
+	case []any:
+		for _, e := range v {
+			names(e, into)
+		}
+	}
+}
+
+// properties gathers all keys that a schema names.
+func properties(v any, into map[string]bool) map[string]bool {
+	switch v := v.(type) {
+	case map[string]any:
+		props, _ := v["properties"].(map[string]any)
+		for k := range props {
+			into[k] = true
+		}
+		for _, e := range v {
+			properties(e, into)
+		}
+	case []any:
+		for _, e := range v {
+			properties(e, into)
+		}
+	}
+	return into
+}
