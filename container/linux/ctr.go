@@ -38,7 +38,11 @@ func (c *ctr) ended() bool { return c.status().Phase == container.Exited }
 // kill ends all processes of the container.
 func (c *ctr) kill() error {
 	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) // it ends all others of its pid namespace with it
-	return c.cgroup.killAll()
+	err := c.cgroup.killAll()
+	if err != nil && c.ended() { // its cgroup is being removed
+		return nil
+	}
+	return err
 }
 
 // change updates the container's status and tells the watchers, in one order for all.

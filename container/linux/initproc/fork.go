@@ -7,8 +7,7 @@ import (
 	"unsafe" // also for go:linkname
 )
 
-// These are the runtime's own guards around a fork: signals are blocked before it and stay blocked in the child,
-// whose handlers are reset. Package syscall uses them the same way.
+// These are the runtime's own guards around a fork: signals are blocked during it, and the child's handlers are reset. Package syscall uses them the same way.
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
 func beforeFork()

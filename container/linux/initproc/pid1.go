@@ -13,6 +13,8 @@ import (
 //go:norace
 //go:nocheckptr
 func initFork() syscall.Errno {
+	sigset = ^uint64(0)
+	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigBlock, uintptr(unsafe.Pointer(&sigset)), 0, 8, 0, 0)
 	// Not clone3: filters refuse it, since they cannot look at its flags.
 	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno != 0 || pid == 0 {
@@ -25,13 +27,14 @@ func initFork() syscall.Errno {
 	}
 }
 
-// reapAndForward waits for one signal (all are blocked here) and handles it.
+const sigBlock = 0 // SIG_BLOCK
+
+// reapAndForward waits for one signal (sigset, all of them, is blocked) and handles it.
 //
 //go:nosplit
 //go:norace
 //go:nocheckptr
 func reapAndForward() {
-	sigset = ^uint64(0)
 	sig, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&sigset)),
 		uintptr(unsafe.Pointer(&siginfo)), 0, 8, 0, 0)
 	if errno == syscall.EINTR {
