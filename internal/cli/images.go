@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -140,7 +141,7 @@ func (a *app) buildAndImport(ctx context.Context, src holdfast.ImageSource, f up
 		return pinned(built.Ref, img), "unchanged", err
 	}
 	change(func(j *job) { j.detail = "sending it to the agent" })
-	img, err := a.api().Import(ctx, built.Ref, built.Tar)
+	img, err := a.api().Import(ctx, built.Ref, io.NopCloser(built.Tar)) // the transport closes what it can
 	err = errors.Join(err, built.Tar.Close())
 	return pinned(built.Ref, img), size(img.SizeBytes), err
 }
