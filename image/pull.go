@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -16,8 +17,8 @@ type PullOptions struct {
 	Policy   string // see Spec.PullPolicy; "" is missing
 	Auth     Auth
 	Progress ProgressFunc // may be nil
-	// Mirrors are hosts (host:port) that are asked first for a pinned reference, such as other nodes. They serve it
-	// under its full name; see Handler.
+	// Mirrors are hosts (host:port) that are asked first for a pinned reference, such as other nodes. They are told
+	// the registry's name as Handler understands it.
 	Mirrors []string
 }
 
@@ -74,32 +75,40 @@ func (s *Store) local(ctx context.Context, ref Ref, policy string) (img Image, n
 func (s *Store) pullAny(ctx context.Context, ref Ref, opt PullOptions, report *reporter) (Image, error) {
 	if ref.Digest != "" {
 		for _, mirror := range opt.Mirrors {
-			img, err := s.pullFrom(ctx, mirror, ref.Repo, Auth{}, ref, report)
+			img, err := s.pullFrom(ctx, mirror, ref.Host(), Auth{}, ref, report)
 			if err == nil || ctx.Err() != nil || isFull(err) {
 				return img, err
 			}
 			s.opt.Log.Info("mirror did not serve image", "mirror", mirror, "image", ref.String(), "reason", err)
 		}
 	}
-	return s.pullFrom(ctx, ref.Host(), ref.Path(), opt.Auth, ref, report)
+	return s.pullFrom(ctx, registryHost(ref.Host()), "", opt.Auth, ref, report)
 }
 
-func (s *Store) pullFrom(ctx context.Context, host, path string, auth Auth, ref Ref, report *reporter) (Image, error) {
+// pullFrom pulls from the registry at host. ns is the name of the registry that it is a mirror of, or "".
+func (s *Store) pullFrom(ctx context.Context, host, ns string, auth Auth, ref Ref, report *reporter) (Image, error) {
 	report.report(Progress{Step: Resolving, Text: host})
-	repo, err := s.connect(ctx, registryHost(host), path, auth)
+	repo, err := s.connect(ctx, host, ref.Path(), auth)
 	if err != nil {
 		return Image{}, err
+	}
+	if ns != "" {
+		repo.base.RawQuery = url.Values{"ns": {ns}}.Encode()
 	}
 	p := &pull{store: s, repo: repo, report: report}
 	if err := p.resolve(ctx, ref); err != nil {
 		return Image{}, err
 	}
 	release := s.hold(append(p.rec.content(p.digest), s.rootfsName(p.config.RootFS.DiffIDs))...)
-	defer release()
-	if err := p.fetch(ctx); err != nil {
-		return Image{}, err
+	var img Image
+	if err = p.fetch(ctx); err == nil {
+		img, err = s.add(ctx, ref, p.digest, p.rec)
 	}
-	return s.add(ctx, ref, p.digest, p.rec)
+	release()
+	if isFull(err) {
+		err = errors.Join(err, s.forget(p.rec.content(p.digest)), s.dropPartials(p.rec.Layers))
+	}
+	return img, err
 }
 
 // registryHost is where the registry of that name is reached.
@@ -212,9 +221,5 @@ func (p *pull) fetch(ctx context.Context) error {
 		p.rec.Rootfs, p.rec.RootfsBytes, err = p.store.unpack(ctx, u)
 		return err
 	})
-	err := g.Wait()
-	if isFull(err) {
-		err = errors.Join(err, p.store.dropPartials(p.rec.Layers))
-	}
-	return err
+	return g.Wait()
 }

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"io"
+	"io/fs"
+	"log"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -19,7 +21,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	goerofs "github.com/erofs/go-erofs"
-	"io/fs"
 )
 
 func openStore(t testing.TB, dir string, opt Options) *Store {
@@ -62,6 +63,7 @@ func imageOf(t testing.TB, layers ...[]byte) v1.Image {
 	platform := Options{}.withDefaults().Platform
 	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
 		OS: platform.OS, Architecture: platform.Architecture, Config: v1.Config{Cmd: []string{"/hello"}},
+		RootFS: v1.RootFS{Type: "layers"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +83,7 @@ func imageOf(t testing.TB, layers ...[]byte) v1.Image {
 // startRegistry serves an empty registry and returns its host.
 func startRegistry(t testing.TB) string {
 	t.Helper()
-	srv := httptest.NewServer(registry.New())
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
 	return strings.TrimPrefix(srv.URL, "http://")
 }
