@@ -13,19 +13,21 @@ import (
 
 // Apply makes the node's rules, routes and DNS as t says. It is level-triggered: t is everything, only what differs is
 // written, and nothing that stays flickers. When it returns, new flows go where t says; UDP flows to a replica that is
-// no longer ready are cut from it, and so are all flows to an address that is gone. It returns ErrInvalid, with
-// nothing changed, when t contradicts itself; after any other error call it again.
+// no longer ready are cut from it, and so are all flows to an address that is gone. What contradicts the rest of t is
+// left out, so that one app's mistake is not another's, and named in an error of ErrInvalid or ErrUnsupported; with
+// any other error not all of t is done: call it again.
 func (n *Network) Apply(ctx context.Context, t Table) error {
-	if err := t.Validate(); err != nil {
-		return fmt.Errorf("apply network table: %w", err)
-	}
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
+	t, wrong := sound(t)
 	if err := n.apply(t); err != nil {
 		return fmt.Errorf("apply network table: %w", err)
+	}
+	if wrong != nil {
+		return fmt.Errorf("apply network table: %w", wrong)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (c contents) put(set, key, value string) {
 	c[set][key] = value
 }
 
-// desired returns what the sets must hold for t, which is valid.
+// desired returns what the sets must hold for t, which is sound.
 func desired(t Table) contents {
 	c := contents{}
 	for _, n := range t.Networks {
@@ -68,7 +68,7 @@ func (c contents) publish(h HostPort) {
 		targets[i] = bytesOf(to.Addr()) + port(to.Port())
 	}
 	key := protocol(h.Protocol) + port(h.Port)
-	if !h.HostIP.IsValid() || h.HostIP.IsUnspecified() {
+	if !h.HostIP.IsValid() {
 		c.balance(anyPorts, key, targets)
 		return
 	}

@@ -59,28 +59,3 @@ func TestResolvConfFile(t *testing.T) {
 		t.Errorf("search list %q", got)
 	}
 }
-
-func TestValidate(t *testing.T) {
-	front := Net{Name: "front", Subnet: netip.MustParsePrefix("10.208.0.0/20")}
-	addr := func(s string) map[string]netip.Addr { return map[string]netip.Addr{"front": netip.MustParseAddr(s)} }
-	to := []netip.AddrPort{netip.MustParseAddrPort("10.208.0.1:80")}
-	for what, table := range map[string]Table{
-		"overlap":         {Networks: []Net{front, {Name: "x", Subnet: netip.MustParsePrefix("10.208.8.0/24")}}},
-		"no subnet":       {Networks: []Net{{Name: "x"}}},
-		"IPv6":            {Networks: []Net{{Name: "x", Subnet: netip.MustParsePrefix("fd00::/64")}}},
-		"unknown network": {Endpoints: []Peer{{Addrs: addr("10.208.0.1")}}},
-		"outside":         {Networks: []Net{front}, Endpoints: []Peer{{Addrs: addr("10.208.16.1")}}},
-		"VIP outside":     {Networks: []Net{front}, Services: []Service{{Networks: []ServiceNet{on("front", "10.208.16.1")}}}},
-		"port 0":          {HostPorts: []HostPort{{Protocol: "tcp", To: to}}},
-		"sctp":            {HostPorts: []HostPort{{Protocol: "sctp", Port: 1, To: to}}},
-		"twice":           {HostPorts: []HostPort{{Protocol: "tcp", Port: 1, To: to}, {HostIP: netip.IPv4Unspecified(), Protocol: "tcp", Port: 1}}},
-		"target port 0":   {HostPorts: []HostPort{{Protocol: "tcp", Port: 1, To: []netip.AddrPort{netip.MustParseAddrPort("10.208.0.1:0")}}}},
-	} {
-		if err := table.Validate(); !errors.Is(err, holdfast.ErrInvalid) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	if err := bigTable(1000).Validate(); err != nil {
-		t.Errorf("a good table: %v", err)
-	}
-}

@@ -45,11 +45,7 @@ func udpPorts(t Table) map[netip.AddrPort][]netip.AddrPort {
 		if h.Protocol != "udp" {
 			continue
 		}
-		ip := h.HostIP
-		if ip.IsValid() && ip.IsUnspecified() {
-			ip = netip.Addr{}
-		}
-		out[netip.AddrPortFrom(ip, h.Port)] = slices.Clone(h.To)
+		out[netip.AddrPortFrom(h.HostIP, h.Port)] = slices.Clone(h.To)
 	}
 	return out
 }

@@ -33,6 +33,9 @@ func onNode(t testing.TB) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for network namespaces")
 	}
+	if p, ok := t.(interface{ Parallel() }); ok {
+		p.Parallel() // each has a node of its own
+	}
 	args := []string{"-test.v", "-test.timeout=120s", "-test.run=^" + t.Name() + "$"}
 	if _, ok := t.(*testing.B); ok {
 		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=" + benchTime()}
@@ -271,6 +274,7 @@ func (n *node) outside() *box {
 		}
 		return h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.IPv4(192, 0, 2, 1)})
 	}))
+	must(n.t, n.awaitCarrier(context.Background(), &sandbox{name: name, host: link.Attrs().Index}))
 	return b
 }
 

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -48,7 +49,7 @@ func (n *Network) Prepare(ctx context.Context, sandboxID, netnsPath string) erro
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	s, err := n.prepare(sandboxID, netnsPath)
+	s, err := n.prepare(ctx, sandboxID, netnsPath)
 	if err != nil {
 		return fmt.Errorf("prepare network of sandbox %s: %w", sandboxID, err)
 	}
@@ -62,7 +63,7 @@ func (n *Network) Prepare(ctx context.Context, sandboxID, netnsPath string) erro
 	return nil
 }
 
-func (n *Network) prepare(sandboxID, netnsPath string) (*sandbox, error) {
+func (n *Network) prepare(ctx context.Context, sandboxID, netnsPath string) (*sandbox, error) {
 	ns, err := netns.GetFromPath(netnsPath)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", netnsPath, err)
@@ -75,11 +76,36 @@ func (n *Network) prepare(sandboxID, netnsPath string) (*sandbox, error) {
 	if err := s.openInner(ns); err != nil {
 		return nil, err
 	}
-	if err := s.setUpInner(ns); err != nil {
+	err = s.setUpInner(ns)
+	if err == nil {
+		err = n.awaitCarrier(ctx, s)
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// awaitCarrier returns when the node's end can send. The kernel lets it do so some time after the other end came up, and
+// silently drops what is sent before; asking for the link's state makes newer kernels do it at once.
+func (n *Network) awaitCarrier(ctx context.Context, s *sandbox) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Second, errors.New("the link does not come up"))
+	defer cancel()
+	for {
+		link, err := n.nl.LinkByIndex(s.host)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", s.name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(200 * time.Microsecond):
+		}
+	}
 }
 
 // linkName is the node's end of sandboxID's veth. It follows from the ID, so that nothing need be remembered.

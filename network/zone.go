@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast/holdfast/network/dns"
 )
 
-// zone returns what the DNS server answers for t, which is valid:
+// zone returns what the DNS server answers for t, which is sound:
 //
 //	<service>          the service's address on the asker's networks, or with dnsrr its ready replicas
 //	<alias>            the same for all services with the alias
