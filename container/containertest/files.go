@@ -173,14 +173,31 @@ func testDevice(h *harness) {
 	equal(h, "device", fields[0]+" "+fields[3], "20666 1:5")
 }
 
+// Which of the paths exist depends on the kernel.
 func testMasked(h *harness) {
-	equal(h, "file", h.output([]string{"read", "/proc/timer_list", "/proc/keys"}), "")
-	equal(h, "directory", h.output([]string{"list", "/proc/scsi"}), "")
-	equal(h, "directory", h.output([]string{"list", "/sys/firmware"}), "")
+	seen := 0
+	for _, path := range container.DefaultSpec().Linux.MaskedPaths {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		seen++
+		command := "read"
+		if info.IsDir() {
+			command = "list"
+		}
+		equal(h, path, h.output([]string{command, path}), "")
+	}
+	if seen == 0 {
+		h.Error("this kernel has none of the masked paths")
+	}
 }
 
 func testReadonlyPaths(h *harness) {
-	for _, path := range []string{"/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/sys/net/ipv4/ip_forward"} {
+	for _, path := range []string{"/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/sys/net/ipv4/ip_forward", "/proc/sysrq-trigger"} {
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
 		if code, out := h.run([]string{"write", path, "x"}); code == 0 || !strings.Contains(out, "read-only file system") && !strings.Contains(out, "permission denied") {
 			h.Errorf("%s: %d %s", path, code, out)
 		}

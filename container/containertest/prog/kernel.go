@@ -178,7 +178,8 @@ func orphan(p Process, args []string) int {
 	return 1
 }
 
-// fds: open file descriptors and what they are, but for those that this call and Go's poller open
+// fds: open file descriptors, their mode and what they are, but for the one that this call and those that Go's poller
+// opens
 func fds(p Process, _ []string) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -189,7 +190,15 @@ func fds(p Process, _ []string) int {
 		if err != nil || strings.Contains(target, "anon_inode:[event") || strings.HasSuffix(target, "/fd") {
 			continue
 		}
-		fmt.Fprintln(p.Stdout, e.Name(), target)
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			return fail(p, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return fail(p, err)
+		}
+		fmt.Fprintf(p.Stdout, "%d %o %s\n", fd, st.Mode&unix.S_IFMT, target)
 	}
 	return 0
 }
