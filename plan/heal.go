@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -22,10 +23,11 @@ func (w *work) account() {
 	for _, r := range w.all {
 		switch {
 		case r.Desired != holdfast.Run:
+		case r.ended() && w.keepsEnded(r):
+		case r.ended() && r.Release != w.svc.Release && r.st.Finished.Before(w.svc.Rollout.Started):
+			w.retire(r, "replaced by release "+strconv.Itoa(w.svc.Release), true) // it was kept until now
 		case r.ended():
-			if !w.keepsEnded(r) {
-				w.failed(r)
-			}
+			w.failed(r)
 		default:
 			w.stopHung(r)
 		}
@@ -243,9 +245,9 @@ func (w *work) recover() {
 		*b = holdfast.Backoff{}
 	case w.allSatisfied() && w.due(w.latestReady().Add(w.window())):
 		*b = holdfast.Backoff{}
-	case w.gaveUp():
+	case w.gaveUp() != nil:
 		b.Until = time.Time{}
-		b.Reason = fmt.Sprintf("gave up after %d failures", b.Failures)
+		b.Reason = fmt.Sprintf("gave up after %d failures, the last: %s", b.Failures+1, ending(&w.gaveUp().st))
 	}
 	if *b == was {
 		return
@@ -258,13 +260,14 @@ func (w *work) recover() {
 	w.add(a)
 }
 
-func (w *work) gaveUp() bool {
+// gaveUp returns a replica that failed and is not replaced any more.
+func (w *work) gaveUp() *replica {
 	for _, s := range w.slots {
 		if s.held != nil && s.held.st.State == holdfast.Failed {
-			return true
+			return s.held
 		}
 	}
-	return false
+	return nil
 }
 
 func (w *work) allSatisfied() bool {

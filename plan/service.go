@@ -28,7 +28,7 @@ type work struct {
 // service plans one service.
 func (p *planner) service(s *holdfast.Service) {
 	w := &work{planner: p, svc: *s, all: p.replicas[store.ServiceKey(s.App, s.Name)]}
-	slices.SortStableFunc(w.all, func(a, b *replica) int { return a.Created.Compare(b.Created) })
+	slices.SortStableFunc(w.all, byAge)
 	app, ok := p.snap.Apps.Get(s.App)
 	if s.Removing || !ok || app.Removing {
 		w.remove()
@@ -48,6 +48,20 @@ func (p *planner) service(s *holdfast.Service) {
 	w.roll()
 	w.progress()
 	w.recover()
+}
+
+// byAge sorts the oldest first; of two made at the same time, the one that was stopped first.
+func byAge(a, b *replica) int {
+	if c := a.Created.Compare(b.Created); c != 0 {
+		return c
+	}
+	switch {
+	case a.StopSince.IsZero() && !b.StopSince.IsZero():
+		return 1
+	case b.StopSince.IsZero() && !a.StopSince.IsZero():
+		return -1
+	}
+	return a.StopSince.Compare(b.StopSince)
 }
 
 // aim looks up the wanted release and the policy by which it is reached.

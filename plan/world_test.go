@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ import (
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+var subnet = netip.MustParsePrefix("10.208.0.0/20")
 
 // world is a cluster whose nodes do what the test says.
 type world struct {

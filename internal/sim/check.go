@@ -36,14 +36,19 @@ func check(before, after *store.Snapshot) error {
 
 // checkCounts: never more than wanted and the surge, and never fewer ready ones than the update may leave.
 func checkCounts(before, after *store.Snapshot, svc *holdfast.Service, rel *holdfast.Release) error {
-	was, now := count(before, svc), count(after, svc)
+	was, now := count(before, before, svc), count(after, before, svc)
 	wanted := want(after, svc, rel)
-	surge := len(now.slots)
 	if len(now.slots) > wanted {
 		return fmt.Errorf("%d slots are in use, %d are wanted", len(now.slots), wanted)
 	}
-	if now.alive > wanted+surge {
-		return fmt.Errorf("%d replicas are meant to run, %d and a surge of %d are wanted", now.alive, wanted, surge)
+	most := 2 // the old one and its successor
+	if rel.Spec.Update.Order == "stop-first" {
+		most = 1
+	}
+	for slot, n := range now.slots {
+		if n > most {
+			return fmt.Errorf("%d replicas are meant to run in slot %d, at most %d may", n, slot, most)
+		}
 	}
 	least := min(was.ready, wanted)
 	if rel.Spec.Update.Order == "stop-first" {
@@ -59,18 +64,19 @@ func checkCounts(before, after *store.Snapshot, svc *holdfast.Service, rel *hold
 }
 
 type counts struct {
-	alive   int
+	alive   int // meant to run and not ended
 	drained int
 	ready   int // slots with a ready replica
-	slots   map[int]int
+	slots   map[int]int // alive ones
 }
 
-func count(snap *store.Snapshot, svc *holdfast.Service) counts {
+// count counts what snap wants of a service, by the statuses that reported shows.
+func count(snap, seen *store.Snapshot, svc *holdfast.Service) counts {
 	c := counts{slots: make(map[int]int)}
 	ready := make(map[int]bool)
 	gone := drained(snap)
 	for id, r := range snap.Replicas.All("") {
-		st, reported := snap.Statuses.Get(id)
+		st, reported := seen.Statuses.Get(id)
 		if r.App != svc.App || r.Service != svc.Name || r.Desired != holdfast.Run || reported && st.State.Ended() {
 			continue
 		}
@@ -153,7 +159,7 @@ func (s *Sim) atRest() error {
 		if rel.Spec.Mode == holdfast.Job {
 			continue
 		}
-		c, wanted := count(snap, svc), want(snap, svc, rel)
+		c, wanted := count(snap, snap, svc), want(snap, svc, rel)
 		if c.alive != wanted || c.ready != wanted {
 			return fmt.Errorf("at rest, %s has %d replicas meant to run and %d ready slots, wanted %d (%+v, %+v)", key, c.alive, c.ready, wanted, svc.Rollout, svc.Backoff)
 		}
