@@ -169,7 +169,7 @@ func (b *board) facts() []fact {
 func (j *job) fact() string {
 	switch {
 	case j.err != nil:
-		return j.name + ": " + j.err.Error()
+		return j.name + ": failed after " + age(j.finished.Sub(j.started)) // the command ends with the error itself
 	case !j.finished.IsZero():
 		return j.name + ": done in " + age(j.finished.Sub(j.started)) + suffix(j.detail)
 	}

@@ -65,7 +65,10 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(a.gatewayCommand(), a.supervisorCommand())
+	root.AddCommand(a.gatewayCommand())
+	if a.Supervisor != nil {
+		root.AddCommand(a.supervisorCommand())
+	}
 	return root
 }
 
