@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/holdfast/holdfast"
 )
@@ -96,4 +97,14 @@ func (s *Snapshot) table(kind string) revisioned {
 		table = s.leaders
 	}
 	return table.(revisioned)
+}
+
+// TableOf returns the name of the table that an engine's key belongs to: "replicas", "drains", … or "" for none.
+func TableOf(key string) string {
+	rest, ok := strings.CutPrefix(key, root)
+	if !ok {
+		return ""
+	}
+	table, _, _ := strings.Cut(rest, "/")
+	return table
 }
