@@ -45,7 +45,8 @@ func (r *Request) Parse(buf []byte, limit int) (bool, error) {
 			return false, errTooLarge
 		case what == lineEnd:
 			r.Size = l.to
-			return true, r.finish(buf)
+			err := r.finish(buf)
+			return err == nil, err
 		}
 		if err := r.field(buf, &l); err != nil {
 			return false, err
