@@ -1,6 +1,8 @@
 package compose
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -53,39 +55,48 @@ var Defaults = []Default{
 	{"deploy.replicas, scale", "1", ""},
 	{"deploy.endpoint_mode", "vip", ""},
 	{"restart, deploy.restart_policy.condition", "any", "Holdfast keeps servers running; Docker's default is no"},
-	{"the same, when others wait for service_completed_successfully", "on-failure, 3 attempts", "such a service is a one-shot: it is meant to end"},
-	{"deploy.restart_policy.delay", "100ms, doubled up to 30s while replicas keep failing",
+	{"the same, when others wait for service_completed_successfully", fmt.Sprintf("on-failure, %d attempts", defaultOneShotRetries), "such a service is a one-shot: it is meant to end"},
+	{"deploy.restart_policy.delay", fmt.Sprintf("%s, doubled up to %s while replicas keep failing", defaultRestartDelay, defaultRestartMax),
 		"counts from the second failure in a row: the first replacement of a healthy service is immediate"},
 	{"deploy.restart_policy.max_attempts", "unlimited", ""},
-	{"deploy.restart_policy.window", "10s", "a replica that stays up this long resets the delay"},
+	{"deploy.restart_policy.window", short(defaultRestartWindow), "a replica that stays up this long resets the delay"},
 	{"deploy.update_config.order", "start-first for stateless, stop-first for stateful with data, a fixed address or the node's network",
 		"Docker's default is stop-first"},
-	{"deploy.update_config.parallelism", "1", ""},
+	{"deploy.update_config.parallelism", fmt.Sprint(defaultParallelism), ""},
 	{"deploy.update_config.delay", "0s", ""},
-	{"deploy.update_config.monitor", "5s", ""},
+	{"deploy.update_config.monitor", short(defaultMonitor), ""},
 	{"deploy.update_config.failure_action", "rollback", "Docker's default is pause"},
 	{"deploy.update_config.max_failure_ratio", "0", ""},
-	{"time for a new replica to become ready", "60s, or start_period + retries × interval where that is longer", "no key of Compose's"},
+	{"time for a new replica to become ready", short(defaultDeadline) + ", or start_period + retries × interval where that is longer", "no key of Compose's"},
 	{"deploy.rollback_config", "as update_config, all replicas at once, failure_action pause", ""},
 	{"stop_signal", "the image's, else SIGTERM", ""},
-	{"stop_grace_period", "10s", ""},
-	{"pids_limit", "4096", "Docker has no limit"},
-	{"logging", "10 MB × 3 files for each replica", "Docker keeps everything"},
+	{"stop_grace_period", short(defaultStopGrace), ""},
+	{"pids_limit", fmt.Sprint(defaultPIDs), "Docker has no limit"},
+	{"logging", fmt.Sprintf("%d MiB × %d files for each replica", defaultLogBytes>>20, defaultLogFiles), "Docker keeps everything"},
 	{"shm_size", "64 MiB", ""},
-	{"healthcheck.interval", "10s", "Docker's default is 30s"},
-	{"healthcheck.timeout", "30s", ""},
-	{"healthcheck.retries", "3", ""},
-	{"healthcheck.start_period", "60s", "Docker's default is 0s, but it first looks after 30s"},
-	{"healthcheck.start_interval", "1s", "Docker's default is 5s"},
-	{"x-holdfast.health.readiness.interval", "2s", ""},
-	{"x-holdfast.health.liveness.interval", "10s", ""},
-	{"x-holdfast.health.*.timeout", "5s; exec 30s", ""},
-	{"x-holdfast.health.*.retries", "3", ""},
-	{"x-holdfast.health.*.start_period", "60s", ""},
-	{"x-holdfast.health.*.start_interval", "100ms; exec 1s", ""},
+	{"healthcheck.interval", short(defaultInterval), "Docker's default is 30s"},
+	{"healthcheck.timeout", short(defaultTimeout), ""},
+	{"healthcheck.retries", fmt.Sprint(defaultRetries), ""},
+	{"healthcheck.start_period", short(defaultStartPeriod), "Docker's default is 0s, but it first looks after 30s"},
+	{"healthcheck.start_interval", short(defaultStartInterval), "Docker's default is 5s"},
+	{"x-holdfast.health.readiness.interval", short(defaultReadyInterval), ""},
+	{"x-holdfast.health.liveness.interval", short(defaultInterval), ""},
+	{"x-holdfast.health.*.timeout", short(defaultProbeTimeout) + "; exec " + short(defaultTimeout), ""},
+	{"x-holdfast.health.*.retries", fmt.Sprint(defaultRetries), ""},
+	{"x-holdfast.health.*.start_period", short(defaultStartPeriod), ""},
+	{"x-holdfast.health.*.start_interval", short(defaultNetStartInterval) + "; exec " + short(defaultStartInterval), ""},
 	{"secrets[].target, configs[].target", "/run/secrets/<source>, /<source>", ""},
-	{"secrets[].mode, configs[].mode", "0444", ""},
+	{"secrets[].mode, configs[].mode", fmt.Sprintf("0%o", defaultFileMode), ""},
 	{"pull_policy", "missing; never for an image with a source", ""},
 	{"jobs.*.triggers.schedule[].concurrency", "forbid", ""},
 	{"jobs.*.triggers.schedule[].missed_fires", "skip", ""},
+}
+
+// short renders a duration without its zeros: 1m and not 1m0s.
+func short(d holdfast.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	return s
 }

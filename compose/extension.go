@@ -194,7 +194,7 @@ var (
 	debianSuite   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 	userName      = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 	// debianVariants are mmdebstrap's.
-	debianVariants = []string{"extract", "custom", "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "standard"}
+	debianVariants = []string{"extract", "custom", "essential", "apt", "minbase", "buildd", "important", "standard"}
 )
 
 func (e *entry) readDebian(r *reader) *holdfast.DebianSource {
