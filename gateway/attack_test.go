@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/gateway/upstream"
 )
 
@@ -20,7 +21,8 @@ func TestSmuggledRequestsDoNotReachTheReplica(t *testing.T) {
 	sized := fmt.Sprintf("Content-Length: %d\r\n", len(inner)+5)
 	onEach(t, func(t *testing.T, engine func(*Config)) {
 		r, port := newRig(t, engine), freePort(t)
-		r.deploy(1, httpSpec(port))
+		// What the gateway itself takes for a second request has no route: only one that it did not see gets through.
+		r.deploy(1, holdfast.Spec{Routes: []holdfast.Route{{PathPrefix: "/outer", Port: port}}})
 		seen := make(chan string, 1000)
 		r.serve(1, port, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			seen <- req.URL.Path
@@ -75,14 +77,11 @@ func TestSmuggledRequestsDoNotReachTheReplica(t *testing.T) {
 			"trailer that is a length": "0\r\nContent-Length: 50\r\n\r\n",
 		} {
 			c, br := r.raw("POST /outer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body + inner)
-			resp, err := http.ReadResponse(br, nil)
-			if name == "trailer that is a length" || name == "chunk size too long" {
-				// The inner request is a pipelined one here: only the answer to the outer counts, where it is refused.
-				c.Close()
-				continue
-			}
-			if err == nil && resp.StatusCode == 200 && smuggled(seen) {
-				t.Errorf("%s: accepted, and the replica saw the inner request", name)
+			first, _ := br.ReadString('\n')
+			_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			_, _ = io.Copy(io.Discard, br)
+			if smuggled(seen) {
+				t.Errorf("%s: the replica saw the inner request; the outer was answered %q", name, first)
 			}
 			c.Close()
 		}
