@@ -180,7 +180,7 @@ func (w *work) place(rel *holdfast.Release, s *slot) place.Choice {
 		}
 	}
 	if other, ok := strings.CutPrefix(rel.Spec.NetworkMode, "service:"); ok {
-		node := w.nodeOf(other, s.number)
+		node := w.nodeOf(other, s)
 		if node == "" {
 			return place.Choice{Reason: "waits for a replica of " + other + ", whose network it shares"}
 		}
@@ -235,11 +235,13 @@ func (w *work) failuresByNode() map[string]int {
 	return out
 }
 
-// nodeOf returns the node of the running replica of another service in the slot, or of any; "" when there is none.
-func (w *work) nodeOf(service string, slot int) string {
+// nodeOf returns the node of the running replica of another service in the same slot, or of any, on the node that the
+// slot is bound to; "" when there is none.
+func (w *work) nodeOf(service string, s *slot) string {
 	node := ""
 	for _, r := range w.replicas[store.ServiceKey(w.svc.App, service)] {
-		if r.alive() && r.st.State == holdfast.Running && (node == "" || r.Slot == slot) {
+		fits := r.alive() && r.st.State == holdfast.Running && (s.pin == "" || r.Node == s.pin)
+		if fits && (node == "" || r.Slot == s.number) {
 			node = r.Node
 		}
 	}
