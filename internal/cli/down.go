@@ -49,6 +49,7 @@ func (a *app) down(ctx context.Context, name string, volumes, detach, dryRun boo
 		return a.printChanges(changes, "Nothing to remove.")
 	}
 	screen := a.show(name)
+	screen.known(before)
 	err = a.awaitGone(ctx, screen, name)
 	if err == nil && volumes {
 		err = a.deleteVolumes(ctx, screen, before)

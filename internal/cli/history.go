@@ -69,7 +69,7 @@ func (a *app) historyTable(releases []holdfast.Release, current map[string]holdf
 		if current[r.Service].Release == r.Number {
 			number = st.bold(number + " *")
 		}
-		t.row(r.Service, number, since(a.Now(), r.Created), paintOutcome(st, r.Outcome), r.Note, r.Spec.Image, shortDigest(r.Digest))
+		t.row(r.Service, number, since(a.Now(), r.Created), paintOutcome(st, r.Outcome), r.Note, shortImage(r.Spec.Image), shortDigest(r.Digest))
 	}
 	return t
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -72,4 +73,15 @@ func shortDigest(d string) string {
 		return d[prefix : prefix+digits]
 	}
 	return d
+}
+
+// shortImage is a reference without its digest, and with a tag that is a digest cut short.
+func shortImage(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	const shown = 12
+	i := strings.LastIndexByte(ref, ':')
+	if i > 0 && len(ref)-i-1 > 2*shown && strings.Trim(ref[i+1:], "0123456789abcdef") == "" {
+		return ref[:i+1+shown]
+	}
+	return ref
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/holdfast/holdfast/api"
 )
 
 // live shows a board while a command waits: redrawn in place on a terminal, else one line per change.
@@ -72,6 +74,16 @@ func (l *live) update(change func(b *board)) {
 		return
 	}
 	l.tellLocked()
+}
+
+// known takes what v tells for told: the plain log is about what changes.
+func (l *live) known(v api.AppView) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := board{view: &v}
+	for _, f := range old.facts() {
+		l.told[f.key] = f.text
+	}
 }
 
 // start adds a job and returns how to change it.

@@ -177,6 +177,7 @@ func (a *app) roll(ctx context.Context, screen *live, p *Project, f upFlags, bef
 func (a *app) await(ctx context.Context, screen *live, name string, revision int64, before api.AppView) error {
 	var g goal
 	first := true
+	screen.known(before)
 	for v, err := range a.api().WatchApp(ctx, name, revision) {
 		if err != nil {
 			return err
