@@ -584,12 +584,15 @@ func TestAgentRestartChangesNothing(t *testing.T) {
 	reaches(t, client, "10.208.15.254:80", "web", "10.208.0.100")
 	before := commits(t)
 	n.open()
+	found := n.rules
 	if missing, err := n.Adopt(context.Background(), []string{client.id, web.id, parked.id, "unknown"}); err != nil || !slices.Equal(missing, []string{"unknown"}) {
 		t.Errorf("adopt: missing %v, %v", missing, err)
 	}
 	n.apply()
 	if after := commits(t); after != before {
-		t.Errorf("a restart with an equal table wrote rules: generation %d, then %d", before, after)
+		del, add := diff(found.have, n.rules.have)
+		t.Errorf("a restart with an equal table wrote rules: generation %d, then %d; found %v, intact %v, DNS on %d, surplus %q, missing %q",
+			before, after, found.exists, found.intact, found.dnsPort, del, add)
 	}
 	echoes(t, c)
 	reaches(t, client, "10.208.15.254:80", "web", "10.208.0.100")
