@@ -197,7 +197,7 @@ func (n *Network) reapLoop() {
 		case <-n.closed:
 			return
 		case r := <-n.reap:
-			wait := time.NewTimer(time.Until(r.at.Add(reapAfter)))
+			wait := time.NewTimer(time.Until(r.at.Add(n.cfg.reapAfter)))
 			select {
 			case <-n.closed:
 				wait.Stop()

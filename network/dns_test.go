@@ -115,8 +115,10 @@ func TestLargeAnswersAreCutForUDPAndWholeForTCP(t *testing.T) {
 	client := n.replica("client", 1, "front=10.208.0.100")
 	n.service("web", ServiceNet{Network: "front"})
 	for i := range 200 {
-		n.table.Endpoints = append(n.table.Endpoints, Peer{Replica: fmt.Sprint("r", i), App: "app", Service: "web", Slot: i + 1, Ready: true,
-			Addrs: map[string]netip.Addr{"front": netip.AddrFrom4([4]byte{10, 208, 1, byte(i)})}})
+		n.table.Endpoints = append(n.table.Endpoints, Peer{
+			Replica: fmt.Sprint("r", i), App: "app", Service: "web", Slot: i + 1, Ready: true,
+			Addrs: map[string]netip.Addr{"front": netip.AddrFrom4([4]byte{10, 208, 1, byte(i)})},
+		})
 	}
 	n.apply()
 	short := exchange(t, client, "udp", "web.", dns.TypeA)

@@ -197,7 +197,7 @@ func newNode(t testing.TB) *node {
 
 func (n *node) open() {
 	n.t.Helper()
-	network, err := Open(Config{Log: slog.New(slog.DiscardHandler), MTU: 1500})
+	network, err := Open(Config{Log: slog.New(slog.DiscardHandler), MTU: 1500, reapAfter: 10 * time.Millisecond})
 	must(n.t, err)
 	n.Network = network
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -27,6 +28,8 @@ type Config struct {
 	MTU       int              // of replicas' links; default that of the default route's, else 1500
 	Upstreams []netip.AddrPort // resolvers for names outside the cluster; see dns.Upstreams
 	Log       *slog.Logger     // default slog.Default()
+
+	reapAfter time.Duration // default reapAfter
 }
 
 // Network is this node's part of the cluster's network. Safe for concurrent use.
@@ -53,6 +56,7 @@ type Network struct {
 func Open(cfg Config) (*Network, error) {
 	cfg.Table = cmp.Or(cfg.Table, "holdfast")
 	cfg.Prefix = cmp.Or(cfg.Prefix, "hfv-")
+	cfg.reapAfter = cmp.Or(cfg.reapAfter, reapAfter)
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}

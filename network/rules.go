@@ -46,7 +46,8 @@ var (
 	addrPorts = balancer{
 		"addrport",
 		[]nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService},
-		[]load{daddr, l4proto, dport}, true,
+		[]load{daddr, l4proto, dport},
+		true,
 	}
 	balancers = []balancer{vips, anyPorts, addrPorts}
 )
