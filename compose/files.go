@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -118,8 +119,37 @@ func (l *loading) parse(name, file, dir string, data []byte, as role, env map[st
 			l.broken = true
 			return docs
 		}
+		if line := circle(root, map[*yaml.Node]int{}); line > 0 {
+			l.problems = append(l.problems, Problem{
+				File: name, Line: line, Kind: holdfast.ErrInvalid, Reason: "not valid YAML here: an alias stands for what it is in",
+			})
+			l.broken = true
+			return docs
+		}
 		docs = append(docs, &document{name: name, file: file, dir: dir, root: root, env: env, role: as})
 	}
+}
+
+// circle returns the line of an alias that stands for a node which contains it, or 0. state is 1 for nodes that are
+// being looked into and 2 for those that are done.
+func circle(n *yaml.Node, state map[*yaml.Node]int) int {
+	if n == nil || state[n] == 2 {
+		return 0
+	}
+	if state[n] == 1 {
+		return n.Line
+	}
+	state[n] = 1
+	if n.Kind == yaml.AliasNode && state[n.Alias] == 1 {
+		return n.Line
+	}
+	for _, child := range slices.Concat(n.Content, []*yaml.Node{n.Alias}) {
+		if line := circle(child, state); line > 0 {
+			return line
+		}
+	}
+	state[n] = 2
+	return 0
 }
 
 // decodeNode is dec.Decode with the library's panics on hostile input made errors.

@@ -70,7 +70,7 @@ func Load(ctx context.Context, opt Options) (*Project, error) {
 		return nil, err
 	}
 	if len(l.problems) > 0 {
-		return nil, l.problems.sorted()
+		return nil, l.problems.sorted().limited()
 	}
 	out.Notes = sortNotes(l.notes)
 	return out, nil

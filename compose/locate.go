@@ -128,40 +128,53 @@ func step(node *yaml.Node, part, hint string) (child *yaml.Node, line int, sure 
 	}
 	switch node.Kind {
 	case yaml.MappingNode:
-		return mapStep(node, part, 0)
+		return mapStep(node, part, nil)
 	case yaml.SequenceNode:
 		return listStep(node, part, hint)
 	}
 	return nil, 0, false
 }
 
-func mapStep(node *yaml.Node, key string, merges int) (*yaml.Node, int, bool) {
+// mapStep looks a key up in a mapping, and then in what is merged into it. merged holds the mappings looked at.
+func mapStep(node *yaml.Node, key string, merged map[*yaml.Node]bool) (*yaml.Node, int, bool) {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].Value == key {
 			return deref(node.Content[i+1]), node.Content[i].Line, false
 		}
 	}
-	for i := 0; i+1 < len(node.Content) && merges < 16; i += 2 {
+	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].Value != "<<" {
 			continue
 		}
-		from := deref(node.Content[i+1])
-		if from == nil {
-			continue
+		if merged == nil {
+			merged = map[*yaml.Node]bool{node: true}
 		}
-		all := []*yaml.Node{from}
-		if from.Kind == yaml.SequenceNode {
-			all = from.Content
-		}
-		for _, m := range all {
-			if m = deref(m); m != nil && m.Kind == yaml.MappingNode {
-				if child, line, _ := mapStep(m, key, merges+1); child != nil {
-					return child, line, false
-				}
-			}
+		if child, line := mergeStep(deref(node.Content[i+1]), key, merged); child != nil {
+			return child, line, false
 		}
 	}
 	return nil, 0, false
+}
+
+func mergeStep(from *yaml.Node, key string, merged map[*yaml.Node]bool) (*yaml.Node, int) {
+	if from == nil {
+		return nil, 0
+	}
+	all := []*yaml.Node{from}
+	if from.Kind == yaml.SequenceNode {
+		all = from.Content
+	}
+	for _, m := range all {
+		m = deref(m)
+		if m == nil || m.Kind != yaml.MappingNode || merged[m] {
+			continue
+		}
+		merged[m] = true
+		if child, line, _ := mapStep(m, key, merged); child != nil {
+			return child, line
+		}
+	}
+	return nil, 0
 }
 
 func listStep(node *yaml.Node, part, hint string) (*yaml.Node, int, bool) {
@@ -198,7 +211,7 @@ func named(item, name string) bool {
 
 func contains(node *yaml.Node, text string, depth int) bool {
 	node = deref(node)
-	if node == nil || depth > 8 {
+	if node == nil || depth > 4 {
 		return false
 	}
 	if node.Kind == yaml.ScalarNode {

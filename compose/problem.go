@@ -70,6 +70,18 @@ func place(file string, line int, path string) string {
 	return b.String()
 }
 
+// maxProblems bounds what one Load reports.
+const maxProblems = 200
+
+// limited returns the first of the problems, and how many more there are.
+func (p Problems) limited() Problems {
+	if len(p) <= maxProblems {
+		return p
+	}
+	more := Problem{Reason: fmt.Sprintf("and %d more", len(p)-maxProblems), Kind: p[len(p)-1].Kind}
+	return append(slices.Clone(p[:maxProblems]), more)
+}
+
 // sorted returns the problems in the order of file, line, path and reason, each once.
 func (p Problems) sorted() Problems {
 	out := slices.Clone(p)

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,7 +116,19 @@ func sizeProblem(text string) string {
 	return ""
 }
 
+// maxPortRange bounds how many ports one item may stand for.
+const maxPortRange = 1000
+
+var portRange = regexp.MustCompile(`(\d+)-(\d+)`)
+
 func portsProblem(text string) string {
+	for _, m := range portRange.FindAllStringSubmatch(text, -1) {
+		from, _ := strconv.Atoi(m[1])
+		to, _ := strconv.Atoi(m[2])
+		if to-from >= maxPortRange {
+			return fmt.Sprintf("%s is a range of %d ports: at most %d in one item", m[0], to-from+1, maxPortRange)
+		}
+	}
 	if _, err := types.ParsePortConfig(text); err != nil {
 		return fmt.Sprintf("%q is not a port: write [address:][published:]target[/protocol], such as 8080:80", text)
 	}

@@ -145,11 +145,9 @@ func (c *checker) node(n *yaml.Node, s shape, at keyPath, pat string) bool {
 	if n == nil || n.Tag == "!reset" {
 		return true
 	}
-	v := visit{n, at.String()}
-	if c.seen[v] || len(at) > 64 {
+	if !c.enter(n, at) {
 		return true
 	}
-	c.seen[v] = true
 	value, ok := c.value(n, at)
 	if !ok {
 		return false
@@ -169,6 +167,23 @@ func (c *checker) node(n *yaml.Node, s shape, at keyPath, pat string) bool {
 		return c.list(n, s, at, pat)
 	}
 	return c.scalar(n, value, s, at, pat)
+}
+
+// maxVisits bounds the walk: aliases of aliases make small files endless.
+const maxVisits = 200_000
+
+// enter reports whether a node is still to be checked at a path.
+func (c *checker) enter(n *yaml.Node, at keyPath) bool {
+	v := visit{n, at.String()}
+	if c.seen[v] || len(at) > 64 || len(c.seen) > maxVisits {
+		return false
+	}
+	c.seen[v] = true
+	if len(c.seen) > maxVisits {
+		c.report(n.Line, at[:1], "aliases make the file too large: more than %d values", maxVisits)
+		c.l.broken = true
+	}
+	return true
 }
 
 // choose returns the alternative of s that a node is meant to be: the one of its type.
@@ -327,10 +342,9 @@ func (c *checker) merged(value *yaml.Node, s shape, at keyPath, pat string) {
 // extension interpolates what is in an extension, so that bad variables are found.
 func (c *checker) extension(n *yaml.Node, at keyPath) {
 	n = deref(n)
-	if n == nil || c.seen[visit{n, at.String()}] || len(at) > 64 {
+	if n == nil || !c.enter(n, at) {
 		return
 	}
-	c.seen[visit{n, at.String()}] = true
 	switch n.Kind {
 	case yaml.ScalarNode:
 		c.value(n, at)
