@@ -31,8 +31,8 @@ func (w *work) create(s *slot, release int, why string) bool {
 		Desired: holdfast.Run, Addresses: addrs, Reason: why, Created: w.now,
 	})
 	w.all = append(w.all, r)
-	w.view.add(r, &rel.Spec)
-	w.view.settle(w.snap, &r.Replica, &rel.Spec)
+	w.view.add(r.Replica, &rel.Spec)
+	w.view.settle(w.snap, r.Replica, &rel.Spec)
 	if release == w.svc.Release {
 		s.news = append(s.news, r)
 	} else {
@@ -102,7 +102,7 @@ func (p *planner) seen() *view {
 		}
 		v.settle(p.snap, r, spec)
 		if st, ok := p.snap.Statuses.Get(r.ID); !ok || !st.State.Ended() {
-			v.add(&replica{Replica: *r}, spec)
+			v.add(r, spec)
 		}
 	}
 	p.view = v
@@ -144,7 +144,7 @@ func localVolumes(snap *store.Snapshot, appName string, spec *holdfast.Spec) []s
 }
 
 // add counts r, which has not ended, on its node.
-func (v *view) add(r *replica, spec *holdfast.Spec) {
+func (v *view) add(r *holdfast.Replica, spec *holdfast.Spec) {
 	n := v.byID[r.Node]
 	if n == nil {
 		return

@@ -70,7 +70,7 @@ func waitsCompleted(service string, release int, replicas []*replica) string {
 		case r.st.State == holdfast.Stopped && r.st.ExitCode == 0 && !r.st.Started.IsZero():
 			return ""
 		default:
-			why = "waits for " + service + " to complete; it failed: " + ending(&r.st)
+			why = "waits for " + service + " to complete; it failed: " + ending(r.st)
 		}
 	}
 	return why

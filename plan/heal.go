@@ -59,7 +59,7 @@ func (w *work) width() int {
 
 // failed makes room for the successor of r and counts the failure.
 func (w *work) failed(r *replica) {
-	why, verb := ending(&r.st), "failed"
+	why, verb := ending(r.st), "failed"
 	if r.st.State == holdfast.Stopped {
 		verb = "ended"
 	}
@@ -68,7 +68,7 @@ func (w *work) failed(r *replica) {
 		event = holdfast.ReplicaFailed
 	}
 	w.countFailure(r, why)
-	r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
+	w.end(r, why, 0)
 	a := w.replicaAction(r, event, why, "replica %s of release %d %s", r.ID, r.Release, verb)
 	w.withService(&a)
 	w.add(a)
@@ -107,7 +107,7 @@ func (w *work) stopHung(r *replica) {
 		why += ": " + r.st.Reason
 	}
 	w.countFailure(r, why)
-	r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
+	w.end(r, why, 0)
 	a := w.replicaAction(r, "", why, "stop replica %s of release %d", r.ID, r.Release)
 	w.withService(&a)
 	w.add(a)
@@ -194,7 +194,7 @@ func (w *work) judge() {
 	for _, r := range w.all {
 		if r.Desired == holdfast.Run && r.Release == ro.To && r.st.State == holdfast.Failed {
 			failed++
-			why = ending(&r.st)
+			why = ending(r.st)
 		}
 	}
 	if failed == 0 || float64(failed) <= math.Floor(w.policy.MaxFailureRatio*float64(w.width())) {
@@ -247,7 +247,7 @@ func (w *work) recover() {
 		*b = holdfast.Backoff{}
 	case w.gaveUp() != nil:
 		b.Until = time.Time{}
-		b.Reason = fmt.Sprintf("gave up after %d failures, the last: %s", b.Failures+1, ending(&w.gaveUp().st))
+		b.Reason = fmt.Sprintf("gave up after %d failures, the last: %s", b.Failures+1, ending(w.gaveUp().st))
 	}
 	if *b == was {
 		return

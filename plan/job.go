@@ -81,12 +81,12 @@ func (w *work) retry() {
 		if spent || r.Release != w.svc.Release || !w.due(r.st.Finished.Add(w.delay(failures))) {
 			continue
 		}
-		why := ending(&r.st)
+		why := ending(r.st)
 		if !w.run(r.Slot, fmt.Sprintf("attempt %d, after %s: %s", failures+1, r.ID, why)) {
 			return
 		}
 		w.svc.Backoff.Failures = failures
-		r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
+		w.end(r, why, 0)
 		a := w.replicaAction(r, "", why, "replica %s of release %d failed", r.ID, r.Release)
 		w.withService(&a)
 		w.add(a)

@@ -35,12 +35,15 @@ type planner struct {
 	next     time.Time
 }
 
-// replica is a replica with what its node says of it, and what this plan has decided already.
+// replica is a replica with what its node says of it, and what this plan has decided already. What the snapshot holds
+// is never changed, only replaced.
 type replica struct {
-	holdfast.Replica
-	st   holdfast.Status // zero when its node has not reported
-	node *holdfast.Node  // nil when it is gone
+	*holdfast.Replica
+	st   *holdfast.Status // never nil; empty when its node has not reported
+	node *holdfast.Node   // nil when it is gone
 }
+
+var notReported holdfast.Status
 
 func newPlanner(snap *store.Snapshot, now time.Time, random *rand.Rand) *planner {
 	p := &planner{snap: snap, now: now, random: random, replicas: make(map[string][]*replica, snap.Services.Len())}
@@ -52,13 +55,15 @@ func newPlanner(snap *store.Snapshot, now time.Time, random *rand.Rand) *planner
 }
 
 func (p *planner) see(r *holdfast.Replica) *replica {
-	seen := &replica{Replica: *r}
+	seen := &replica{Replica: r, st: &notReported}
 	if st, ok := p.snap.Statuses.Get(r.ID); ok {
-		seen.st = *st
+		seen.st = st
 	}
 	seen.node, _ = p.snap.Nodes.Get(r.Node)
 	if seen.node == nil && !seen.st.State.Ended() {
-		seen.st.State, seen.st.Reason, seen.st.Ready = holdfast.Failed, "its node is gone", false
+		gone := *seen.st
+		gone.State, gone.Reason, gone.Ready = holdfast.Failed, "its node is gone", false
+		seen.st = &gone
 	}
 	return seen
 }

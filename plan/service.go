@@ -296,23 +296,29 @@ func (w *work) worth(r *replica) int {
 func (w *work) stop(r *replica, why string) { w.stopFor(r, why, 0) }
 
 func (w *work) stopFor(r *replica, why string, successor int) {
-	r.Desired, r.StopWhy, r.StopSince, r.Successor = holdfast.Stop, why, w.now, successor
+	w.end(r, why, successor)
 	w.add(w.replicaAction(r, "", why, "stop replica %s of release %d", r.ID, r.Release))
+}
+
+// end gives r a record that says that it is not to run.
+func (w *work) end(r *replica, why string, successor int) {
+	ended := *r.Replica
+	ended.Desired, ended.StopWhy, ended.StopSince, ended.Successor = holdfast.Stop, why, w.now, successor
+	r.Replica = &ended
 }
 
 // retire notes that r, which has ended, needs no more attention.
 func (w *work) retire(r *replica, why string, quiet bool) {
-	r.Desired, r.StopWhy, r.StopSince = holdfast.Stop, why, w.now
+	w.end(r, why, 0)
 	a := w.replicaAction(r, "", why, "forget that replica %s is to run", r.ID)
 	a.Quiet = quiet
 	w.add(a)
 }
 
 func (w *work) replicaAction(r *replica, event holdfast.EventType, why, format string, args ...any) Action {
-	written := r.Replica
 	return Action{
 		App: r.App, Service: r.Service, Replica: r.ID, Release: r.Release, Reason: why,
-		Text: fmt.Sprintf(format, args...), puts: []any{&written}, event: event,
+		Text: fmt.Sprintf(format, args...), puts: []any{r.Replica}, event: event,
 	}
 }
 
