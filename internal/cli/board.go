@@ -113,7 +113,7 @@ func replicaLine(st style, now time.Time, frame int, s *api.ServiceView, r api.R
 	case r.Status.State == holdfast.Failed:
 		mark, took = st.red("✘"), r.Status.Finished.Sub(r.Created)
 	case r.Desired == holdfast.Stop:
-		mark = st.dim("↓")
+		mark, took = st.dim("↓"), now.Sub(r.StopSince)
 	case r.Status.Ready:
 		mark, took = st.green("✔"), r.Status.ReadyAt.Sub(r.Created)
 	}

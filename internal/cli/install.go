@@ -8,14 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/holdfast/holdfast"
-	"github.com/holdfast/holdfast/api"
 )
 
 // unitName is the systemd unit.
@@ -155,50 +152,5 @@ func (a *app) agentUninstallCommand() *cobra.Command {
 			a.printf("removed %s; what ran goes on until holdfast down\n", unitPath)
 			return nil
 		},
-	}
-}
-
-func (a *app) agentStopCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "stop", Short: "Stop the agent; containers go on until the next one adopts them", Args: args(0, 0),
-		Long: "Asks the agent to end and waits until it has. Containers and their connections go on. One that systemd runs is\n" +
-			"started again by it: use systemctl stop holdfast.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.stopAgent(cmd.Context()); err != nil {
-				return err
-			}
-			a.printf("the agent has ended\n")
-			return nil
-		},
-	}
-}
-
-// stopAgent asks the agent to end and waits until its socket no longer answers.
-func (a *app) stopAgent(ctx context.Context) error {
-	info, err := a.api().Info(ctx)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Kill(info.PID, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop agent (pid %d): %w", info.PID, err)
-	}
-	return awaitEnd(ctx, a.socketPath())
-}
-
-// awaitEnd watches the agent's events, a stream that ends with the agent, and then tries until nobody answers.
-func awaitEnd(ctx context.Context, socket string) error {
-	client := api.Dial(socket)
-	defer client.Close()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if _, err := client.Info(ctx); errors.Is(err, holdfast.ErrUnavailable) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
 	}
 }

@@ -113,7 +113,7 @@ func parseTail(text string) (int, error) {
 // chooseLogs narrows the request to the services and replicas that refs name.
 func chooseLogs(req *api.LogsRequest, v api.AppView, refs []string) error {
 	for _, ref := range refs {
-		found, known := match([]api.AppView{v}, ref)
+		found := match([]api.AppView{v}, ref)
 		isService := false
 		for _, s := range v.Services {
 			isService = isService || s.Name == ref
@@ -122,7 +122,7 @@ func chooseLogs(req *api.LogsRequest, v api.AppView, refs []string) error {
 		case isService:
 			req.Services = append(req.Services, ref)
 		case len(found) == 0:
-			return checkName("service or replica", ref, known)
+			return noReplica([]api.AppView{v}, ref)
 		}
 		for _, r := range found {
 			req.Replicas = append(req.Replicas, r.ID)

@@ -85,15 +85,15 @@ func onlyServices(views []api.AppView, names []string) ([]api.AppView, error) {
 	return views, nil
 }
 
-// checkName makes an error with a hint of a name that is not one of known.
-func checkName(noun, name string, known []string) error {
+// checkName makes an error with a hint of a name that is not one of known. It may have been meant for one of others too.
+func checkName(noun, name string, known []string, others ...string) error {
 	for _, k := range known {
 		if k == name {
 			return nil
 		}
 	}
 	text := fmt.Sprintf("no %s %q", noun, name)
-	if near := api.Nearest(name, known); near != "" {
+	if near := api.Nearest(name, append(others, known...)); near != "" {
 		text += ": did you mean " + near + "?"
 	} else if len(known) > 0 {
 		text += ": there is " + strings.Join(known, ", ")

@@ -18,9 +18,9 @@ func (a *app) resolve(ctx context.Context, ref string) (api.ReplicaView, error) 
 	if err != nil {
 		return api.ReplicaView{}, err
 	}
-	found, known := match(views, ref)
+	found := match(views, ref)
 	if len(found) == 0 {
-		return api.ReplicaView{}, checkName("service or replica", ref, known)
+		return api.ReplicaView{}, noReplica(views, ref)
 	}
 	best := found[0]
 	for _, r := range found[1:] {
@@ -46,15 +46,14 @@ func rank(r api.ReplicaView) int {
 	return n
 }
 
-// match returns the replicas that ref may mean, and what could have been meant.
-func match(views []api.AppView, ref string) (found []api.ReplicaView, known []string) {
+// match returns the replicas that ref may mean.
+func match(views []api.AppView, ref string) (found []api.ReplicaView) {
 	service, slot, dotted := cutSlot(ref)
 	for _, v := range views {
 		for _, s := range v.Services {
-			known = append(known, s.Name)
 			for _, r := range s.Replicas {
 				if r.ID == ref {
-					return []api.ReplicaView{r}, nil
+					return []api.ReplicaView{r}
 				}
 				if s.Name == ref || dotted && s.Name == service && r.Slot == slot {
 					found = append(found, r)
@@ -62,7 +61,24 @@ func match(views []api.AppView, ref string) (found []api.ReplicaView, known []st
 			}
 		}
 	}
-	return found, known
+	return found
+}
+
+// noReplica is the error for a name that means no replica.
+func noReplica(views []api.AppView, ref string) error {
+	var services, slots []string
+	for _, v := range views {
+		for _, s := range v.Services {
+			if s.Name == ref {
+				return holdfast.Errorf(holdfast.ErrUnavailable, "service %s has no replica: see holdfast ps", ref)
+			}
+			services = append(services, s.Name)
+			for _, r := range s.Replicas {
+				slots = append(slots, logName(s.Name, r.Slot))
+			}
+		}
+	}
+	return checkName("service or replica", ref, services, slots...)
 }
 
 // cutSlot splits "web.2".
