@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,7 +121,7 @@ func (a app) underLoad(rate float64, path string, work func()) *load.Result {
 	return r
 }
 
-// replica is a line of `ps --json`.
+// replica is what `ps --json` says of one.
 type replica struct {
 	ID      string `json:"id"`
 	Service string `json:"service"`
@@ -139,13 +140,22 @@ type replica struct {
 // ready returns the ready replicas of a service.
 func (a app) ready(service string) []replica {
 	a.T.Helper()
-	var all, ready []replica
-	if err := json.Unmarshal([]byte(a.run("ps", "--json")), &all); err != nil {
+	var apps []struct {
+		Services []struct {
+			Replicas []replica `json:"replicas"`
+		} `json:"services"`
+	}
+	if err := json.Unmarshal([]byte(a.run("ps", "--json")), &apps); err != nil {
 		a.T.Fatalf("parse ps: %v", err)
 	}
-	for _, r := range all {
-		if r.Service == service && r.Status.Ready {
-			ready = append(ready, r)
+	var ready []replica
+	for _, app := range apps {
+		for _, s := range app.Services {
+			for _, r := range s.Replicas {
+				if r.Service == service && r.Status.Ready {
+					ready = append(ready, r)
+				}
+			}
 		}
 	}
 	return ready
@@ -176,14 +186,16 @@ func TestUpAnswersAndDownRemovesAll(t *testing.T) {
 	if body := a.mustGet("/"); !strings.HasPrefix(body, "one web-") {
 		t.Fatalf("GET / answered %q", body)
 	}
-	if out := a.run("up"); !strings.Contains(out, "up to date") {
-		t.Errorf("a second up says %q", out)
+	before := a.ready("web")
+	a.run("up")
+	if after := a.ready("web"); !slices.Equal(before, after) {
+		t.Errorf("a second up changed %v to %v", before, after)
 	}
 	if logs := a.run("logs", "web"); strings.Count(logs, "listening as one") != 2 {
 		t.Errorf("logs are %q", logs)
 	}
 	a.run("down")
-	if out := a.run("ps", "--json"); strings.TrimSpace(out) != "[]" {
-		t.Errorf("after down ps says %s", out)
+	if r := a.Try(a.dir, "ps"); r.Code != 3 {
+		t.Errorf("after down ps exits with %d: %s%s", r.Code, r.Out, r.Err)
 	}
 }

@@ -71,9 +71,7 @@ func TestContainersSurviveTheSupervisor(t *testing.T) {
 			t.Errorf("replica %s was restarted", before[i].ID)
 		}
 	}
-	if err := unix.Kill(after[0].Status.PID, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	a.Kill(after[0].Status.PID)
 	a.Eventually(20*time.Second, "its exit is seen and it is replaced", func() error {
 		ready := a.ready("web")
 		for _, r := range ready {

@@ -185,6 +185,12 @@ func (n *Node) Output(name string, args ...string) string {
 	return out.String()
 }
 
+// Kill is kill -9 of a process by its pid on the node.
+func (n *Node) Kill(pid int) {
+	n.T.Helper()
+	n.run("sh", "-c", fmt.Sprintf("kill -9 %d", pid))
+}
+
 // StartAgent runs `holdfast agent` with the flags that keep it to the node, and more, until it answers.
 func (n *Node) StartAgent(more ...string) {
 	n.T.Helper()
