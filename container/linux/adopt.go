@@ -95,6 +95,7 @@ func (r *Runtime) adoptContainer(rec *record) error {
 		c.now.Phase = container.Paused
 	}
 	r.ids.share(rec.Status.Sandbox.UIDs)
+	r.zygote.family.add(rec.Status.PID)
 	if err := c.watch(c.pidfd); err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (r *Runtime) openBox(file string) (*box, error) {
 	if rec.Version != boxVersion || rec.Boot != r.cfg.BootID {
 		return nil, errors.New("sandbox of another boot or version")
 	}
-	b := &box{sandbox: rec.Sandbox, mounts: rec.Mounts, mnt: -1, child: &child{pid: rec.PID, pidfd: -1, ctl: -1}}
+	b := &box{sandbox: rec.Sandbox, mounts: rec.Mounts, mnt: -1, child: &child{family: &r.zygote.family, pid: rec.PID, pidfd: -1, ctl: -1}}
 	if err := r.connectBox(b, rec); err != nil {
 		b.close()
 		return nil, err
@@ -89,6 +89,7 @@ func (r *Runtime) connectBox(b *box, rec boxRecord) (err error) {
 	if b.child.pidfd, err = openProcess(rec.PID, rec.StartTime); err != nil {
 		return err
 	}
+	b.child.family.add(rec.PID)
 	if b.child.ctl, err = connectControl(r.boxSocket(rec.Sandbox.ID)); err != nil {
 		return fmt.Errorf("connect to sandbox: %w", err)
 	}

@@ -5,6 +5,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"time"
 
@@ -46,6 +47,15 @@ func (c *cgroup) attach(pid int) error {
 		return fmt.Errorf("attach process to cgroup: %w", err)
 	}
 	return nil
+}
+
+// EnterCgroup moves this process into the cgroup called name below parent.
+func EnterCgroup(parent, name string) error {
+	c, err := newCgroup(parent, name)
+	if err != nil {
+		return err
+	}
+	return c.attach(os.Getpid())
 }
 
 // set applies limits.

@@ -153,6 +153,7 @@ func (r *Runtime) await(c *ctr) {
 	if err != nil { // closed: the next runtime will see the end
 		return
 	}
+	r.zygote.family.remove(c.now.PID)
 	if err := c.cgroup.killAll(); err != nil {
 		r.cfg.Log.Warn("kill what the container left", "container", c.id, "err", err)
 	}

@@ -56,15 +56,27 @@ func (r *Runtime) exec(c *ctr, spec container.ExecSpec) (container.Exec, error) 
 	if err != nil {
 		return nil, err
 	}
-	pid, pidfd, err := r.inject(c, l, ends)
+	p, err := r.inject(c, l, ends)
 	closeAll(ends)
 	if err != nil {
 		files.Close()
 		return nil, execError(err)
 	}
-	p := &process{pid: pid, pidfd: pidfd, done: make(chan struct{})}
-	r.background.Go(p.await)
+	r.addExec(p)
 	return stdio.NewExec(files, p), nil
+}
+
+// addExec makes p end with the runtime.
+func (r *Runtime) addExec(p *process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.execs[p] = true
+	r.background.Go(func() {
+		p.await()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.execs, p)
+	})
 }
 
 // openRoot opens the root directory of a running container.
@@ -202,14 +214,14 @@ func terminalIn(root rooted) (master, slave int, err error) {
 }
 
 // inject starts the process that l describes in the container's cgroup and namespaces.
-func (r *Runtime) inject(c *ctr, l *launch, ends []int) (pid, pidfd int, err error) {
+func (r *Runtime) inject(c *ctr, l *launch, ends []int) (*process, error) {
 	helper, err := r.zygote.spawn(0, "")
 	if err != nil {
-		return 0, -1, err
+		return nil, err
 	}
 	if err := c.cgroup.manager.AddPid("", helper.pid); err != nil {
 		helper.reap()
-		return 0, -1, fmt.Errorf("attach process to cgroup: %w", err)
+		return nil, fmt.Errorf("attach process to cgroup: %w", err)
 	}
 	status := c.status()
 	var p program
@@ -223,7 +235,7 @@ func (r *Runtime) inject(c *ctr, l *launch, ends []int) (pid, pidfd int, err err
 	l.perform(&p)
 	child, err := helper.fork(&p, append(slices.Clone(ends), c.pidfd)...)
 	if err != nil {
-		return 0, -1, err
+		return nil, err
 	}
 	answer, err := p.receive(child.ctl)
 	if err == nil && !answer.gone {
@@ -231,11 +243,9 @@ func (r *Runtime) inject(c *ctr, l *launch, ends []int) (pid, pidfd int, err err
 	}
 	if err != nil {
 		child.reap()
-		return 0, -1, err
+		return nil, err
 	}
-	pidfd, child.pidfd = child.pidfd, -1
-	child.close()
-	return child.pid, pidfd, nil
+	return &process{child: child, done: make(chan struct{})}, nil
 }
 
 // namespacesOf are the flags for setns(2) of the namespaces that are the sandbox's and not the node's.
@@ -252,30 +262,32 @@ func namespacesOf(s container.Sandbox) int {
 
 // process is one that Exec started.
 type process struct {
-	pid, pidfd int
-	done       chan struct{}
-	once       sync.Once
-	code       int
-	err        error
+	child *child
+	done  chan struct{}
+	once  sync.Once
+	code  int
+
+	mu sync.Mutex // the child is open while it is held and done is not closed
 }
 
 func (p *process) await() {
-	defer close(p.done)
-	code, ok := waitPidfd(p.pidfd)
-	if p.code = code; !ok {
-		p.err = fmt.Errorf("wait for process %d", p.pid)
-	}
-	unix.Close(p.pidfd)
+	_ = waitForEnd(p.child.pidfd) // then it is a zombie at least
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.code = p.child.wait()
+	close(p.done)
 }
 
 // Signal implements stdio.Control.
 func (p *process) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	select {
 	case <-p.done:
 		return holdfast.Errorf(holdfast.ErrNotFound, "the process ended")
 	default:
 	}
-	if err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
+	if err := unix.PidfdSendSignal(p.child.pidfd, sig, nil, 0); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("signal process: %w", err)
 	}
 	return nil
@@ -284,7 +296,7 @@ func (p *process) Signal(sig syscall.Signal) error {
 // Wait implements stdio.Control.
 func (p *process) Wait() (int, error) {
 	<-p.done
-	return p.code, p.err
+	return p.code, nil
 }
 
 // CloseStdin implements stdio.Control: whoever has the pipe closes it.

@@ -40,6 +40,7 @@ type Runtime struct {
 	boxes      map[string]*box
 	containers map[string]*ctr
 	claimed    map[string]bool // IDs on their way into containers
+	execs      map[*process]bool
 	hub        watch.Hub
 }
 
@@ -68,7 +69,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, ids: newIDRanges(cfg.IDBase, cfg.IDSize, cfg.IDRanges),
-		boxes: map[string]*box{}, containers: map[string]*ctr{}, claimed: map[string]bool{},
+		boxes: map[string]*box{}, containers: map[string]*ctr{}, claimed: map[string]bool{}, execs: map[*process]bool{},
 		images: images{dir: filepath.Join(cfg.RunDir, imagesDir), byID: map[imageID]*imageMount{}},
 	}
 	if err := r.open(); err != nil {
@@ -130,10 +131,11 @@ func (r *Runtime) makeDirs() error {
 	return nil
 }
 
-// Close gives up the runtime. Containers run on and sandboxes wait; the next New adopts them.
+// Close gives up the runtime. Containers run on and sandboxes wait; the next New adopts them. Processes of Exec are
+// killed.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
-	boxes, containers := r.boxes, slices.Collect(maps.Values(r.containers))
+	boxes, containers, execs := r.boxes, slices.Collect(maps.Values(r.containers)), slices.Collect(maps.Keys(r.execs))
 	r.boxes = map[string]*box{}
 	r.mu.Unlock()
 	for _, c := range containers {
@@ -141,6 +143,9 @@ func (r *Runtime) Close() error {
 	}
 	for _, b := range boxes {
 		b.close()
+	}
+	for _, p := range execs {
+		p.Close()
 	}
 	r.background.Wait()
 	r.close()

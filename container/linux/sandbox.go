@@ -158,22 +158,17 @@ func (r *Runtime) spawnBeside(b *box) error {
 
 // fork runs a program with an OpFork in it; c is used up and the new process, a child of ours as well, returned.
 func (c *child) fork(p *program, files ...int) (*child, error) {
+	c.family.births.RLock()
+	defer c.family.births.RUnlock()
 	answer, err := p.run(c.ctl, files...)
 	if err != nil || answer.gone {
 		c.reap()
 		return nil, errors.Join(err, goneError(answer.gone))
 	}
-	next := &child{pid: answer.pid, ctl: c.ctl}
+	next := &child{family: c.family, pid: answer.pid, ctl: c.ctl}
 	c.ctl = -1
-	next.pidfd, err = unix.PidfdOpen(next.pid, 0)
-	waitPidfd(c.pidfd)
-	c.close()
-	if err != nil {
-		next.pidfd = -1
-		next.close()
-		return nil, fmt.Errorf("open process %d: %w", answer.pid, err)
-	}
-	return next, nil
+	c.wait()
+	return next, next.open()
 }
 
 func goneError(gone bool) error {

@@ -102,6 +102,13 @@ func waitPidfd(pidfd int) (code int, ok bool) {
 	}
 }
 
+// waitForEnd waits until the process is a zombie or gone.
+func waitForEnd(pidfd int) error {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	_, err := ignoreEINTR(func() (int, error) { return unix.Poll(fds, -1) })
+	return err
+}
+
 // writeFile writes to a file of a kernel file system in one call.
 func writeFile(path, data string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)

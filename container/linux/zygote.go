@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -18,6 +19,8 @@ import (
 
 // zygote is the process that clones this runtime's children. It is started at the first need, and again when it died.
 type zygote struct {
+	family family
+
 	mu   sync.Mutex
 	self *selfImage
 	proc *os.Process
@@ -26,9 +29,22 @@ type zygote struct {
 
 // child is a process of ours that takes programs on ctl.
 type child struct {
+	family *family
+
 	pid   int // on the node
 	pidfd int
 	ctl   int
+}
+
+// open makes a newborn one of the family.
+func (c *child) open() (err error) {
+	if c.pidfd, err = unix.PidfdOpen(c.pid, 0); err != nil {
+		c.pidfd = -1
+		c.close()
+		return fmt.Errorf("open process %d: %w", c.pid, err)
+	}
+	c.family.add(c.pid)
+	return nil
 }
 
 // close gives up control of the child; one that still waits for a program ends by it.
@@ -45,9 +61,19 @@ func (c *child) close() {
 
 // reap kills and waits for a child that is not needed.
 func (c *child) reap() {
-	unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
-	waitPidfd(c.pidfd)
+	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) // ESRCH: it is dead
+	c.wait()
+}
+
+// wait waits for the child's end.
+func (c *child) wait() int {
+	code, ok := waitPidfd(c.pidfd)
+	if !ok { // the child of a runtime that died
+		code = unknownExit
+	}
+	c.family.remove(c.pid)
 	c.close()
+	return code
 }
 
 // spawn clones a child with the namespaces in flags. If address is not "", the child listens there, so that another
@@ -55,6 +81,8 @@ func (c *child) reap() {
 func (z *zygote) spawn(flags uint64, address string) (*child, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.family.births.RLock()
+	defer z.family.births.RUnlock()
 	for attempt := 0; ; attempt++ {
 		if z.sock < 0 {
 			if err := z.start(); err != nil {
@@ -82,12 +110,8 @@ func (z *zygote) request(flags uint64, address string) (*child, error) {
 		unix.Close(ours)
 		return nil, err
 	}
-	pidfd, err := unix.PidfdOpen(int(resp.PID), 0)
-	if err != nil {
-		unix.Close(ours)
-		return nil, fmt.Errorf("open process %d: %w", resp.PID, err)
-	}
-	return &child{pid: int(resp.PID), pidfd: pidfd, ctl: ours}, nil
+	c := &child{family: &z.family, pid: int(resp.PID), ctl: ours}
+	return c, c.open()
 }
 
 func (z *zygote) ask(req initproc.Request, socket int) (resp initproc.Response, err error) {
@@ -182,6 +206,12 @@ func (z *zygote) start() error {
 		return fmt.Errorf("start zygote: %w", err)
 	}
 	z.sock, z.proc = pair[0], proc
+	z.family.add(proc.Pid)
+	// Containers do not inherit the protection that the supervisor has.
+	if err := writeFile("/proc/"+strconv.Itoa(proc.Pid)+"/oom_score_adj", "0"); err != nil {
+		z.stop()
+		return fmt.Errorf("reset OOM score of zygote: %w", err)
+	}
 	return nil
 }
 
@@ -192,7 +222,8 @@ func (z *zygote) stop() {
 	}
 	unix.Close(z.sock)
 	z.sock = -1
-	z.proc.Wait()
+	_, _ = z.proc.Wait() // how it ended means nothing
+	z.family.remove(z.proc.Pid)
 }
 
 // close ends the zygote for good.
