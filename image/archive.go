@@ -240,26 +240,37 @@ func archiveRefs(ref Ref, names []string) ([]Ref, error) {
 }
 
 func (s *Store) importSavedOne(ctx context.Context, a *archive, ref Ref, config string, layers []string, report *reporter) (Image, error) {
-	names := append([]string{config}, layers...)
-	if len(names) > maxLayers {
+	if len(layers) > maxLayers {
 		return Image{}, holdfast.Errorf(holdfast.ErrInvalid, "%d layers are more than %d", len(layers), maxLayers)
 	}
-	descriptors := make([]v1.Descriptor, len(names))
-	for i, name := range names {
+	var files []*archiveFile
+	var digests []string
+	for _, name := range append([]string{config}, layers...) {
 		f, err := a.find(name)
 		if err != nil {
 			return Image{}, err
 		}
-		defer s.hold(f.digest)()
-		mediaType := types.OCIConfigJSON
-		if i > 0 {
-			mediaType = f.layerType
-		}
+		files, digests = append(files, f), append(digests, f.digest)
+	}
+	release := s.hold(digests...)
+	img, err := s.importFiles(ctx, ref, files, report)
+	release()
+	if err != nil {
+		err = errors.Join(err, s.forget(digests))
+	}
+	return img, err
+}
+
+// importFiles files the image whose config and layers are files, in that order.
+func (s *Store) importFiles(ctx context.Context, ref Ref, files []*archiveFile, report *reporter) (Image, error) {
+	descriptors := make([]v1.Descriptor, len(files))
+	for i, f := range files {
 		if err := s.keep(f); err != nil {
 			return Image{}, err
 		}
-		descriptors[i] = v1.Descriptor{MediaType: mediaType, Size: f.size, Digest: mustHash(f.digest)}
+		descriptors[i] = v1.Descriptor{MediaType: f.layerType, Size: f.size, Digest: mustHash(f.digest)}
 	}
+	descriptors[0].MediaType = types.OCIConfigJSON
 	return s.importManifest(ctx, ref, descriptors[0], descriptors[1:], report)
 }
 

@@ -7,13 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Pruned says what Prune removed.
 type Pruned struct {
-	Images []string `json:"images"` // references, and digests of images without one
+	Images []string `json:"images"` // references, and digests of images that had none; sorted
 	Bytes  int64    `json:"bytes"`  // freed on disk
 }
 
@@ -39,7 +40,9 @@ func (s *Store) Prune(ctx context.Context, keep func(ref, digest string) bool) (
 // drop takes out of idx what keep and the leases do not protect, and returns it.
 func drop(idx *index, leases map[string]int, keep func(ref, digest string) bool) []string {
 	var gone []string
+	named := map[string]bool{}
 	for ref, to := range idx.Refs {
+		named[to.Digest] = true
 		if leases[to.Digest] == 0 && !keep(ref, to.Digest) {
 			delete(idx.Refs, ref)
 			gone = append(gone, ref)
@@ -48,9 +51,12 @@ func drop(idx *index, leases map[string]int, keep func(ref, digest string) bool)
 	for digest := range idx.Images {
 		if leases[digest] == 0 && len(refsTo(*idx, digest)) == 0 && !keep("", digest) {
 			delete(idx.Images, digest)
-			gone = append(gone, digest)
+			if !named[digest] {
+				gone = append(gone, digest)
+			}
 		}
 	}
+	slices.Sort(gone)
 	return gone
 }
 

@@ -95,7 +95,7 @@ func detectTar(r io.Reader) (TarKind, error) {
 }
 
 var archiveEntry = regexp.MustCompile(`^(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|` +
-	`[0-9a-f]{64}(\.json|\.tar|/(VERSION|json|layer\.tar))?)$`)
+	`(sha256:)?[0-9a-f]{64}(\.json|\.tar|\.tar\.gz|/(VERSION|json|layer\.tar))?)$`)
 
 // isArchiveEntry reports whether a tar with an entry of this name is an archive of images, not a root file system.
 func isArchiveEntry(name string) bool { return archiveEntry.MatchString(name) }
@@ -120,7 +120,11 @@ func (s *Store) importRootfs(ctx context.Context, r io.Reader, ref Ref, report *
 		RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{{Algorithm: "sha256", Hex: hex.EncodeToString(diffID.Sum(nil))}}},
 	}
 	layer := v1.Descriptor{MediaType: types.OCILayerZStd, Size: size, Digest: mustHash(digest)}
-	return s.importImage(ctx, ref, cfg, []v1.Descriptor{layer}, report)
+	img, err := s.importImage(ctx, ref, cfg, []v1.Descriptor{layer}, report)
+	if err != nil {
+		err = errors.Join(err, s.forget([]string{digest}))
+	}
+	return img, err
 }
 
 // importImage writes config and manifest for layers that are in the store, and files the image.

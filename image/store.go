@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,20 +118,30 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	s.plain = s.opt.PlainDirs
-	if !s.plain {
-		err := erofs.Probe(s.path(tmpDir))
-		if err != nil && !errors.Is(err, holdfast.ErrUnsupported) {
-			return err
-		}
-		if err != nil {
-			s.opt.Log.Info("images are unpacked to plain directories", "reason", err)
-			s.plain = true
+	var err error
+	if s.idx, err = readIndex(s.path(indexFile)); err != nil {
+		return err
+	}
+	s.plain, err = s.probe()
+	return err
+}
+
+// probe decides whether root file systems are plain directories. The file system counts as much as the kernel.
+func (s *Store) probe() (plain bool, err error) {
+	if s.opt.PlainDirs {
+		return true, nil
+	}
+	err = erofs.Probe(s.path(tmpDir))
+	switch {
+	case errors.Is(err, holdfast.ErrUnsupported):
+		s.opt.Log.Info("images are unpacked to plain directories", "reason", err)
+		return true, nil
+	case isFull(err): // nothing can be tried: go on as before
+		for _, rec := range s.idx.Images {
+			return strings.HasSuffix(rec.Rootfs, plainSuffix), nil
 		}
 	}
-	var err error
-	s.idx, err = readIndex(s.path(indexFile))
-	return err
+	return false, err
 }
 
 func (s *Store) lockDir() error {

@@ -20,6 +20,12 @@ import (
 // rootfsFormat is part of a root file system's name: raise it when what is made of the same layers changes.
 const rootfsFormat = "1"
 
+// Suffixes of the names of root file systems.
+const (
+	plainSuffix = ".dir"
+	erofsSuffix = ".erofs"
+)
+
 // rootfsName names the root file system that is made of layers with these uncompressed digests.
 func (s *Store) rootfsName(diffIDs []v1.Hash) string {
 	h := sha256.New()
@@ -29,9 +35,9 @@ func (s *Store) rootfsName(diffIDs []v1.Hash) string {
 	}
 	name := hex.EncodeToString(h.Sum(nil))
 	if s.plain {
-		return name + ".dir"
+		return name + plainSuffix
 	}
-	return name + ".erofs"
+	return name + erofsSuffix
 }
 
 // writer is what both forms of a root file system share.
