@@ -259,6 +259,12 @@ func TestHTTP10(t *testing.T) {
 // load sends GETs, and POSTs now and then, from n clients until stop, counts those answered with 200, and returns what
 // went wrong.
 func (r *rig) load(n int, stop <-chan struct{}, ok *atomic.Int64) func() []string {
+	return r.loadWith(n, stop, ok, r.one)
+}
+
+func (r *rig) loadWith(
+	n int, stop <-chan struct{}, ok *atomic.Int64, one func(*http.Client, string, bool) error,
+) func() []string {
 	var mu sync.Mutex
 	var bad []string
 	var all sync.WaitGroup
@@ -271,7 +277,7 @@ func (r *rig) load(n int, stop <-chan struct{}, ok *atomic.Int64) func() []strin
 					return
 				default:
 				}
-				if err := r.one(c, fmt.Sprintf("%d.%d", i, k), k%10 == 9); err != nil {
+				if err := one(c, fmt.Sprintf("%d.%d", i, k), k%10 == 9); err != nil {
 					mu.Lock()
 					bad = append(bad, err.Error())
 					mu.Unlock()

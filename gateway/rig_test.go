@@ -34,7 +34,7 @@ type rig struct {
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := store.Open(ctx, mem.New())
+	st, err := store.Open(context.WithoutCancel(ctx), mem.New())
 	if err != nil {
 		t.Fatal(err)
 	}

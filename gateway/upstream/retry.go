@@ -12,10 +12,10 @@ type Attempt struct {
 }
 
 // maxTries is how often a request is sent at most.
-const maxTries = 3
+const maxTries = 4
 
 // May reports whether the request may be tried again: always when nothing was sent; otherwise when nothing came back, the
-// method may be repeated and the body is at hand, up to three times. The latter uses the backend's Budget.
+// method may be repeated and the body is at hand, up to four times. The latter uses the backend's Budget.
 func (a Attempt) May() bool {
 	switch {
 	case a.Answered:
