@@ -27,13 +27,24 @@ type Action struct {
 	deletes []any
 	depends []any
 	event   holdfast.EventType
+	allots  bool // chooses subnets, addresses or ports that no other may choose
+	uses    bool // must not overlap with an action that allots
 }
+
+// allotment is what transactions serialize on that give out what the whole cluster shares.
+const allotment = "allotment"
 
 // Apply writes the action into tx. Actions of one plan are applied in their order: each holds the whole of what it
 // writes, with the changes of those before it.
 func (a Action) Apply(tx *store.Tx) {
 	for _, v := range a.depends {
 		tx.Depend(v)
+	}
+	if a.uses {
+		tx.DependOn(allotment)
+	}
+	if a.allots {
+		tx.Serialize(allotment)
 	}
 	for _, v := range a.puts {
 		tx.Put(v)

@@ -39,6 +39,7 @@ func (w *work) create(s *slot, release int, why string) bool {
 		s.olds = append(s.olds, r)
 	}
 	a := w.replicaAction(r, holdfast.ReplicaCreated, why, "create replica %s of release %d on node %s", r.ID, release, r.Node)
+	a.uses = true
 	a.depends = []any{
 		&holdfast.Service{App: w.svc.App, Name: w.svc.Name}, &holdfast.App{Name: w.svc.App}, &holdfast.Node{ID: r.Node},
 	}

@@ -307,7 +307,7 @@ func (dp *deployer) finish() {
 	if dp.old.Name == "" {
 		reason = "new app"
 	}
-	a := Action{App: dp.app.Name, Text: text, Reason: reason, puts: []any{dp.app}, event: holdfast.AppDeployed}
+	a := Action{App: dp.app.Name, Text: text, Reason: reason, puts: []any{dp.app}, event: holdfast.AppDeployed, allots: true}
 	dp.actions = append([]Action{a}, dp.actions...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -26,8 +27,8 @@ func (w *work) account() {
 		case r.ended() && w.keepsEnded(r):
 		case r.ended() && r.Release != w.svc.Release && r.st.Finished.Before(w.svc.Rollout.Started):
 			w.retire(r, "replaced by release "+strconv.Itoa(w.svc.Release), true) // it was kept until now
-		case r.ended():
-			w.failed(r)
+		case r.ended(), r.st.State == holdfast.Draining, r.st.State == holdfast.Stopping:
+			w.failed(r) // also when its node is ending it by itself: its successor need not wait for that
 		default:
 			w.stopHung(r)
 		}
@@ -116,13 +117,12 @@ func (w *work) stopHung(r *replica) {
 // countFailure keeps the count of failures, in the back-off and in the rollout. A replica that was ready and then was
 // killed from outside, or whose node went away, is no failure of the program.
 func (w *work) countFailure(r *replica, why string) {
-	outside := r.st.ExitCode == 128+9 && !r.st.OOM && !r.st.ReadyAt.IsZero() && r.st.State != holdfast.Starting
-	if r.node == nil || outside {
+	if r.node == nil || killedFromOutside(r.st) {
 		return
 	}
 	up := time.Duration(-1)
 	if !r.st.ReadyAt.IsZero() {
-		up = r.st.Finished.Sub(r.st.ReadyAt)
+		up = cmp.Or(r.st.Finished, w.now).Sub(r.st.ReadyAt)
 	}
 	ro := &w.svc.Rollout
 	if rolls(ro) && r.Release == ro.To && up < w.policy.Monitor.Std() {
@@ -141,6 +141,11 @@ func (w *work) countFailure(r *replica, why string) {
 	if delay > 0 {
 		b.Reason = fmt.Sprintf("%s; %d failures in a row, next try after %v", why, b.Failures, delay)
 	}
+}
+
+func killedFromOutside(st *holdfast.Status) bool {
+	byItself := st.Reason == "" || strings.HasPrefix(st.Reason, "killed by")
+	return st.ExitCode == 128+9 && !st.OOM && !st.ReadyAt.IsZero() && byItself
 }
 
 // rolls reports whether failures still decide the rollout.

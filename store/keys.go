@@ -22,6 +22,7 @@ const (
 	fileKind    = "files"
 	eventKind   = "events"
 	leaderKind  = "leaders"
+	markKind    = "marks"
 )
 
 // ServiceKey is the key of a service in Snapshot.Services. With a "/" behind, it is the prefix of its releases' keys.
@@ -61,6 +62,8 @@ func keyOf(noun any) (kind, key string) {
 		return eventKind, v.ID
 	case *leader:
 		return leaderKind, v.Office
+	case *mark:
+		return markKind, v.Name
 	}
 	return "", ""
 }
@@ -95,6 +98,8 @@ func (s *Snapshot) table(kind string) revisioned {
 		table = s.Events
 	case leaderKind:
 		table = s.leaders
+	case markKind:
+		table = s.marks
 	}
 	return table.(revisioned)
 }

@@ -26,11 +26,12 @@ type Leadership struct {
 }
 
 // Campaign waits until office is free and takes it for holder. The office falls free ttl after ctx ended or the process
-// died, or at once with Resign.
+// died, or at once with Resign. An office that holder has already is its own from a life before, and is taken at once:
+// a name must not be used by two processes at a time.
 func (s *Store) Campaign(ctx context.Context, office, holder string, ttl time.Duration) (*Leadership, error) {
 	for snap := s.Snapshot(); ; {
-		if _, taken := snap.leaders.Get(office); !taken {
-			l, err := s.take(ctx, office, holder, ttl)
+		if by, taken := snap.leaders.Get(office); !taken || by.Holder == holder {
+			l, err := s.take(ctx, snap, office, holder, ttl)
 			if !errors.Is(err, holdfast.ErrConflict) {
 				return l, err
 			}
@@ -51,7 +52,7 @@ func (s *Snapshot) Leader(office string) (holder string, ok bool) {
 	return l.Holder, true
 }
 
-func (s *Store) take(ctx context.Context, office, holder string, ttl time.Duration) (*Leadership, error) {
+func (s *Store) take(ctx context.Context, snap *Snapshot, office, holder string, ttl time.Duration) (*Leadership, error) {
 	lease, err := s.kv.Grant(ctx, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("campaign for %s: %w", office, err)
@@ -61,7 +62,7 @@ func (s *Store) take(ctx context.Context, office, holder string, ttl time.Durati
 		return nil, fmt.Errorf("encode leader: %w", err)
 	}
 	l := &Leadership{key: root + leaderKind + "/" + office, office: office, lease: lease}
-	l.revision, err = s.kv.Commit(ctx, []Condition{{Key: l.key}}, []Op{{Key: l.key, Value: value, Lease: lease.ID()}})
+	l.revision, err = s.kv.Commit(ctx, []Condition{{Key: l.key, Revision: revisionOf(snap, leaderKind, office)}}, []Op{{Key: l.key, Value: value, Lease: lease.ID()}})
 	if err == nil {
 		_, err = s.Wait(ctx, l.revision-1)
 	}

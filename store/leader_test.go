@@ -79,3 +79,33 @@ func TestOneLeader(t *testing.T) {
 		}
 	})
 }
+
+// A process that was killed leads again as soon as it is back: it need not wait for its own lease to run out.
+func TestLeadAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s, err := store.Open(ctx, mem.New())
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		first, err := s.Campaign(ctx, "control", "a", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := s.Campaign(ctx, "control", "a", time.Hour)
+		if err != nil || time.Since(began) != 0 {
+			t.Fatalf("taken again after %v: %v", time.Since(began), err)
+		}
+		if err := write(s, first, "by-the-dead"); !errors.Is(err, holdfast.ErrConflict) {
+			t.Errorf("a write of the life before: %v", err)
+		}
+		if err := first.Resign(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(s, second, "by-the-living"); err != nil {
+			t.Errorf("a write of this life: %v", err)
+		}
+	})
+}

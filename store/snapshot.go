@@ -24,6 +24,7 @@ type Snapshot struct {
 	Events   Table[holdfast.Event]   // key: id; the newest few thousand
 
 	leaders Table[leader] // key: name of the office
+	marks   Table[mark]   // key: name
 }
 
 // Table is an immutable ordered map from key to *T. Callers must not change what it returns.

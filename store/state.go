@@ -25,6 +25,7 @@ type state struct {
 	files    *live[holdfast.File]
 	events   *live[holdfast.Event]
 	leaders  *live[leader]
+	marks    *live[mark]
 }
 
 // kind is what all tables can do, whatever their type.
@@ -40,12 +41,12 @@ func newState() *state {
 		apps: newLive[holdfast.App](), services: newLive[holdfast.Service](), releases: newLive[holdfast.Release](),
 		replicas: newLive[holdfast.Replica](), statuses: newLive[holdfast.Status](), drains: newLive[holdfast.Drain](),
 		nodes: newLive[holdfast.Node](), files: newLive[holdfast.File](), events: newLive[holdfast.Event](),
-		leaders: newLive[leader](),
+		leaders: newLive[leader](), marks: newLive[mark](),
 	}
 	s.kinds = map[string]kind{
 		appKind: s.apps, serviceKind: s.services, releaseKind: s.releases, replicaKind: s.replicas,
 		statusKind: s.statuses, drainKind: s.drains, nodeKind: s.nodes, fileKind: s.files, eventKind: s.events,
-		leaderKind: s.leaders,
+		leaderKind: s.leaders, markKind: s.marks,
 	}
 	return s
 }
@@ -79,7 +80,7 @@ func (s *state) snapshot() *Snapshot {
 		Apps:     s.apps.freeze(), Services: s.services.freeze(), Releases: s.releases.freeze(),
 		Replicas: s.replicas.freeze(), Statuses: s.statuses.freeze(), Drains: s.drains.freeze(),
 		Nodes: s.nodes.freeze(), Files: s.files.freeze(), Events: s.events.freeze(),
-		leaders: s.leaders.freeze(),
+		leaders: s.leaders.freeze(), marks: s.marks.freeze(),
 	}
 }
 

@@ -248,3 +248,42 @@ func (f *fragile) breakWatches() {
 	}
 	f.stops = nil
 }
+
+// Two updates that touch no common key choose the lowest free number; serialized, they do not choose the same.
+func TestSerialize(t *testing.T) {
+	s := open(t, mem.New())
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			err := s.Update(t.Context(), func(snap *store.Snapshot, tx *store.Tx) error {
+				tx.Serialize("numbers")
+				tx.Put(&holdfast.Service{App: "a", Name: fmt.Sprint("s", i), Last: snap.Services.Len()})
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	chosen := map[int]bool{}
+	for _, svc := range s.Snapshot().Services.All("") {
+		chosen[svc.Last] = true
+	}
+	if len(chosen) != 8 {
+		t.Errorf("8 updates chose %d numbers", len(chosen))
+	}
+	runs := 0
+	if err := s.Update(t.Context(), func(_ *store.Snapshot, tx *store.Tx) error {
+		if runs++; runs == 1 {
+			if err := s.Update(t.Context(), func(_ *store.Snapshot, tx *store.Tx) error { tx.Serialize("numbers"); return nil }); err != nil {
+				return err
+			}
+		}
+		tx.DependOn("numbers")
+		tx.Put(&holdfast.App{Name: "a"})
+		return nil
+	}); err != nil || runs != 2 {
+		t.Errorf("%d runs, error %v", runs, err)
+	}
+}

@@ -57,6 +57,18 @@ func (tx *Tx) Event(e holdfast.Event) {
 	tx.Put(&e)
 }
 
+// mark is written by transactions that must not run side by side.
+type mark struct {
+	Name string `json:"name"`
+}
+
+// Serialize makes transactions that name the same thing run one after the other: each sees what those before it wrote,
+// whatever keys they touched. Writing and deciding on what others decide on too (a free address, a free port) need it.
+func (tx *Tx) Serialize(name string) { tx.Put(&mark{Name: name}) }
+
+// DependOn makes the commit fail if a transaction that serialized on name was committed since the snapshot.
+func (tx *Tx) DependOn(name string) { tx.Depend(&mark{Name: name}) }
+
 // Now returns the time that the transaction's events carry.
 func (tx *Tx) Now() time.Time { return tx.now }
 

@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) store.KV) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			kv := open(t)
 			t.Cleanup(func() {
 				if err := kv.Close(); err != nil {
