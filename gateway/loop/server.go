@@ -211,12 +211,35 @@ func (l *loop) siteDone(s *site) {
 	}
 }
 
+// acceptPause is how long nothing is accepted after files or memory ran out.
+const acceptPause = 50 * time.Millisecond
+
+// pauseAccept leaves new connections to the kernel's queue for a moment: the loop would only spin.
+func (l *loop) pauseAccept(s *site) {
+	l.srv.cfg.Log.Warn("out of files or memory: accepting no connections for a moment")
+	_ = epollMod(l.epoll, s.fd, 0, 0)
+	time.AfterFunc(acceptPause, func() {
+		l.post(func() {
+			if l.sites[s.fd] == s {
+				_ = epollMod(l.epoll, s.fd, 0, unix.EPOLLIN)
+			}
+		})
+	})
+}
+
 // acceptAll takes the connections that wait on s.
 func (l *loop) acceptAll(fd int32, s *site) {
 	var from unix.RawSockaddrAny
 	for range 64 { // the event comes again while there are more
 		at, errno := accept(fd, &from)
-		if errno != 0 {
+		switch errno {
+		case 0:
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			l.pauseAccept(s)
+			return
+		case unix.ECONNABORTED, unix.EINTR:
+			continue
+		default:
 			return
 		}
 		c := l.open(at, readEvents)
