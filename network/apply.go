@@ -14,8 +14,9 @@ import (
 // Apply makes the node's rules, routes and DNS as t says. It is level-triggered: t is everything, only what differs is
 // written, and nothing that stays flickers. When it returns, new flows go where t says; UDP flows to a replica that is
 // no longer ready are cut from it, and so are all flows to an address that is gone. What contradicts the rest of t is
-// left out, so that one app's mistake is not another's, and named in an error of ErrInvalid or ErrUnsupported; with
-// any other error not all of t is done: call it again.
+// left out, so that one app's mistake is not another's, and named in an error of ErrInvalid or ErrUnsupported; so is a
+// host port that another program on the node has, in one of ErrConflict. With any other error not all of t is done:
+// call it again.
 func (n *Network) Apply(ctx context.Context, t Table) error {
 	n.applyMu.Lock()
 	defer n.applyMu.Unlock()
@@ -23,11 +24,10 @@ func (n *Network) Apply(ctx context.Context, t Table) error {
 		return context.Cause(ctx)
 	}
 	t, wrong := sound(t)
-	if err := n.apply(t); err != nil {
+	ports, taken := n.ports.hold(ctx, t.HostPorts)
+	t.HostPorts = ports
+	if err := errors.Join(n.apply(t), wrong, taken); err != nil {
 		return fmt.Errorf("apply network table: %w", err)
-	}
-	if wrong != nil {
-		return fmt.Errorf("apply network table: %w", wrong)
 	}
 	return nil
 }
@@ -62,11 +62,14 @@ func (n *Network) applyFlows(want flowRules) error {
 // routeProtocol marks the routes that applyRoutes owns.
 const routeProtocol = 104
 
+var ownRoutes = &netlink.Route{Protocol: routeProtocol, Type: unix.RTN_UNREACHABLE}
+
+const ownRoutesMask = netlink.RT_FILTER_PROTOCOL | netlink.RT_FILTER_TYPE
+
 // applyRoutes makes addresses of our networks that no replica has unreachable, so that what is sent to a replica that
 // is gone fails at once and does not leave by the default route.
 func (n *Network) applyRoutes(t Table) error {
-	filter := &netlink.Route{Protocol: routeProtocol, Type: unix.RTN_UNREACHABLE}
-	there, err := n.nl.RouteListFiltered(netlink.FAMILY_V4, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TYPE)
+	there, err := n.nl.RouteListFiltered(netlink.FAMILY_V4, ownRoutes, ownRoutesMask)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -106,6 +107,18 @@ func isSpoofed() []expr.Any {
 func isProto(proto byte) []expr.Any { return eq(l4proto, []byte{proto}) }
 
 func isPort(port uint16) []expr.Any { return eq(dport, binaryutil.BigEndian.PutUint16(port)) }
+
+// isPortUnreachable matches the ICMP message about a UDP packet to port, which it holds after its own header and that
+// packet's IP header.
+func isPortUnreachable(port uint16) []expr.Any {
+	at := func(offset uint32) load {
+		return func(r uint32) expr.Any {
+			return &expr.Payload{DestRegister: r, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
+		}
+	}
+	typeAndCode, portIn := []byte{3, 3}, binaryutil.BigEndian.PutUint16(port)
+	return slices.Concat(isProto(unix.IPPROTO_ICMP), eq(at(0), typeAndCode), eq(at(8+20+2), portIn))
+}
 
 // ctHas matches when the connection's word k has one of bits.
 func ctHas(k expr.CtKey, bits uint32) []expr.Any {

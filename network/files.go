@@ -72,7 +72,8 @@ func extraHost(e string) (name string, addr netip.Addr, err error) {
 
 // ResolvConfFile returns /etc/resolv.conf: the node's DNS server, which asks d.Servers for what is not the cluster's
 // (Peer.Resolvers). The search list is d.Search or else hostSearch; "." alone is none. Options are d.Options and,
-// unless they say otherwise, ndots:0, so that a service's name is asked for as it is.
+// unless they say otherwise, ndots:0, so that a service's name is asked for as it is, and attempts:5, to outwait an
+// agent's restart.
 func ResolvConfFile(d holdfast.DNS, hostSearch []string) ([]byte, error) {
 	search := d.Search
 	if len(search) == 0 {
@@ -82,8 +83,11 @@ func ResolvConfFile(d holdfast.DNS, hostSearch []string) ([]byte, error) {
 		search = nil
 	}
 	options := slices.Clone(d.Options)
-	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "ndots:") }) {
-		options = append(options, "ndots:0")
+	for _, def := range []string{"ndots:0", "attempts:5"} {
+		name, _, _ := strings.Cut(def, ":")
+		if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, name+":") }) {
+			options = append(options, def)
+		}
 	}
 	for _, word := range slices.Concat(search, options) {
 		if err := checkWord("resolv.conf", word); err != nil {

@@ -43,10 +43,10 @@ func TestResolvConfFile(t *testing.T) {
 		host []string
 		want string
 	}{
-		{holdfast.DNS{}, nil, "nameserver 169.254.1.1\noptions ndots:0\n"},
-		{holdfast.DNS{}, []string{"lan"}, "nameserver 169.254.1.1\nsearch lan\noptions ndots:0\n"},
-		{holdfast.DNS{Search: []string{"."}}, []string{"lan"}, "nameserver 169.254.1.1\noptions ndots:0\n"},
-		{holdfast.DNS{Servers: []string{"8.8.8.8"}, Search: []string{"a", "b"}, Options: []string{"ndots:2", "use-vc"}}, []string{"lan"}, "nameserver 169.254.1.1\nsearch a b\noptions ndots:2 use-vc\n"},
+		{holdfast.DNS{}, nil, "nameserver 169.254.1.1\noptions ndots:0 attempts:5\n"},
+		{holdfast.DNS{}, []string{"lan"}, "nameserver 169.254.1.1\nsearch lan\noptions ndots:0 attempts:5\n"},
+		{holdfast.DNS{Search: []string{"."}}, []string{"lan"}, "nameserver 169.254.1.1\noptions ndots:0 attempts:5\n"},
+		{holdfast.DNS{Servers: []string{"8.8.8.8"}, Search: []string{"a", "b"}, Options: []string{"ndots:2", "use-vc"}}, []string{"lan"}, "nameserver 169.254.1.1\nsearch a b\noptions ndots:2 use-vc attempts:5\n"},
 	} {
 		if got, err := ResolvConfFile(c.dns, c.host); err != nil || string(got) != c.want {
 			t.Errorf("%+v: got %q, %v", c.dns, got, err)

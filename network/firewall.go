@@ -22,8 +22,7 @@ func letForward(prefix string) error {
 	if err != nil || !strings.HasPrefix(rules, "-P FORWARD DROP") {
 		return nil // no such firewall in this kernel, or one that forwards
 	}
-	for _, direction := range []string{"-i", "-o"} {
-		rule := []string{"FORWARD", direction, prefix + "+", "-j", "ACCEPT"}
+	for _, rule := range forwardRules(prefix) {
 		if _, err := run(append([]string{"-C"}, rule...)...); err == nil {
 			continue
 		}
@@ -32,4 +31,11 @@ func letForward(prefix string) error {
 		}
 	}
 	return nil
+}
+
+func forwardRules(prefix string) [][]string {
+	return [][]string{
+		{"FORWARD", "-i", prefix + "+", "-j", "ACCEPT"},
+		{"FORWARD", "-o", prefix + "+", "-j", "ACCEPT"},
+	}
 }

@@ -1,9 +1,16 @@
 package network
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/holdfast/holdfast"
 )
 
 func TestHostPorts(t *testing.T) {
@@ -75,5 +82,41 @@ func TestPublishedPort53LeavesDNSAlone(t *testing.T) {
 	}
 	if got := query(t, pi, "host.docker.internal.", 1); !slices.Equal(got, []string{"169.254.1.1"}) {
 		t.Errorf("DNS: %v", got)
+	}
+}
+
+// A program of the node has a port that a service publishes: it keeps it, and the other ports are published.
+func TestHostPortsOfThisNodesPrograms(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	n := newNode(t)
+	n.net("front", "10.208.0.0/20", false)
+	n.replica("web", 1, "front=10.208.0.1").echo("web", 80)
+	theirs, err := net.Listen("tcp4", "127.0.0.1:8080")
+	must(t, err)
+	go func() {
+		for c, err := theirs.Accept(); err == nil; c, err = theirs.Accept() {
+			fmt.Fprintln(c, "theirs 127.0.0.1")
+			c.Close()
+		}
+	}()
+	to := []netip.AddrPort{netip.MustParseAddrPort("10.208.0.1:80")}
+	n.table.HostPorts = []HostPort{{Port: 8080, Protocol: "tcp", To: to}, {Port: 8081, Protocol: "tcp", To: to}}
+	if err := n.Apply(t.Context(), n.table); !errors.Is(err, holdfast.ErrConflict) || !strings.Contains(err.Error(), "8080/tcp") {
+		t.Errorf("apply: %v", err)
+	}
+	for addr, want := range map[string]string{"127.0.0.1:8080": "theirs", "127.0.0.1:8081": "web"} {
+		if s, _, err := askFromNode("tcp", addr); err != nil || s != want {
+			t.Errorf("%s: got %q, %v, want %s", addr, s, err, want)
+		}
+	}
+	if _, err := net.Listen("tcp4", ":8081"); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a program listens on a published port: %v", err)
+	}
+	must(t, theirs.Close())
+	n.apply()
+	if s, _, err := askFromNode("tcp", "127.0.0.1:8080"); err != nil || s != "web" {
+		t.Errorf("after the program ended: got %q, %v", s, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -32,6 +33,11 @@ type Config struct {
 	reapAfter time.Duration // default reapAfter
 }
 
+const (
+	defaultTable  = "holdfast"
+	defaultPrefix = "hfv-"
+)
+
 // Network is this node's part of the cluster's network. Safe for concurrent use.
 type Network struct {
 	cfg Config
@@ -44,6 +50,7 @@ type Network struct {
 
 	applyMu sync.Mutex // one Apply at a time; guards the rest
 	rules   ruleset
+	ports   portHolder
 	last    *flowRules // of the table applied last; nil when flows were not looked at
 
 	reap   chan released // veths to delete when their sandbox's end did not
@@ -54,8 +61,8 @@ type Network struct {
 // Open prepares this node and starts the DNS server: IPv4 forwarding on, Gateway on lo, the nft table there (as it is,
 // when an agent before this one left it), existing veths found again. It changes nothing that is not Holdfast's.
 func Open(cfg Config) (*Network, error) {
-	cfg.Table = cmp.Or(cfg.Table, "holdfast")
-	cfg.Prefix = cmp.Or(cfg.Prefix, "hfv-")
+	cfg.Table = cmp.Or(cfg.Table, defaultTable)
+	cfg.Prefix = cmp.Or(cfg.Prefix, defaultPrefix)
 	cfg.reapAfter = cmp.Or(cfg.reapAfter, reapAfter)
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -84,6 +91,7 @@ func (n *Network) open() error {
 	if err != nil {
 		return err
 	}
+	n.ports = portHolder{held: map[portKey]io.Closer{}, skip: port}
 	n.rules = ruleset{table: n.cfg.Table, prefix: n.cfg.Prefix, dnsPort: port}
 	if err := n.rules.ensure(); err != nil {
 		return errors.Join(err, n.dns.Close())
@@ -110,6 +118,9 @@ func (n *Network) Close() error {
 	close(n.closed)
 	n.wg.Wait()
 	err := n.dns.Close()
+	n.applyMu.Lock()
+	n.ports.close()
+	n.applyMu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, s := range n.sandboxes {

@@ -2,14 +2,19 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/holdfast/holdfast"
 )
 
 // Admins look at the rules with nft, which must understand them.
@@ -195,5 +200,82 @@ func TestApplyMendsTheRules(t *testing.T) {
 				t.Errorf("kernel differs: intact %v, surplus %q, missing %q", fresh.intact, del, add)
 			}
 		})
+	}
+}
+
+func TestRemove(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	must(t, Remove(Config{})) // nothing is there
+	state := func() string {
+		out, err := exec.Command("sh", "-c", "ip -o addr | grep -v ::; ip route; ip -o link; nft list ruleset; iptables -S").CombinedOutput()
+		must(t, err)
+		return string(out)
+	}
+	if out, err := exec.Command("iptables", "-P", "FORWARD", "DROP").CombinedOutput(); err != nil {
+		t.Fatalf("iptables: %v\n%s", err, out)
+	}
+	must(t, netlink.LinkSetUp(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "lo"}}))
+	before := state()
+	n := newNode(t)
+	n.net("front", "10.208.0.0/20", false)
+	n.replica("web", 1, "front=10.208.0.1")
+	n.apply()
+	must(t, Remove(Config{}))
+	if after := state(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// The C library's resolver, with the files that a container gets, before and after an agent's restart.
+func TestRealResolver(t *testing.T) {
+	if !onNode(t) {
+		return
+	}
+	n := newNode(t)
+	n.net("front", "10.208.0.0/20", false)
+	n.service("web", on("front", "10.208.15.254"))
+	client := n.replica("client", 1, "front=10.208.0.1")
+	n.apply()
+	conf, err := ResolvConfFile(holdfast.DNS{Search: []string{"lan"}, Options: []string{"timeout:1"}}, nil)
+	must(t, err)
+	hosts, err := HostsFile("client-1", "", []netip.Addr{netip.MustParseAddr("10.208.0.1")}, []string{"other=192.0.2.7"})
+	must(t, err)
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/resolv.conf", conf, 0o644))
+	must(t, os.WriteFile(dir+"/hosts", hosts, 0o644))
+	getent := func(args string) string {
+		script := fmt.Sprintf("mount --bind %[1]s/resolv.conf /etc/resolv.conf && mount --bind %[1]s/hosts /etc/hosts && exec getent %[2]s", dir, args)
+		out, _ := exec.Command("nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), int(client.ns)), "unshare", "--mount", "sh", "-c", script).CombinedOutput()
+		return strings.Join(strings.Fields(string(out)), " ")
+	}
+	for args, want := range map[string]string{
+		"ahostsv4 web":               "10.208.15.254 STREAM web 10.208.15.254 DGRAM 10.208.15.254 RAW",
+		"ahosts web":                 "10.208.15.254 STREAM web 10.208.15.254 DGRAM 10.208.15.254 RAW",
+		"hosts other":                "192.0.2.7 other",
+		"hosts client-1":             "10.208.0.1 client-1",
+		"hosts 10.208.15.254":        "10.208.15.254 web.app",
+		"hosts host.docker.internal": "169.254.1.1 host.docker.internal",
+	} {
+		if got := getent(args); got != want {
+			t.Errorf("getent %s: got %q, want %q", args, got, want)
+		}
+	}
+	must(t, n.Close())
+	answer := make(chan string)
+	go func() { answer <- getent("ahostsv4 web.app") }()
+	c, err := client.dial("udp", "169.254.1.1:53")
+	must(t, err)
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(300 * time.Millisecond))
+	_, _ = c.Write([]byte("0123456789ab"))
+	if _, err := c.Read(make([]byte, 1)); !isTimeout(err) {
+		t.Errorf("a question while no agent runs: %v, want silence", err)
+	}
+	n.open()
+	n.apply()
+	if got := <-answer; !strings.HasPrefix(got, "10.208.15.254 STREAM web.app") {
+		t.Errorf("asked while no agent ran: got %q", got)
 	}
 }

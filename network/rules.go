@@ -12,7 +12,7 @@ import (
 
 // schema names the shape of the table. A table of another shape is replaced, elements and all, in one transaction:
 // raise the number with every change of chains, rules or sets.
-func schema(dnsPort uint16) string { return fmt.Sprintf("schema_1_dns_%d", dnsPort) }
+func schema(dnsPort uint16) string { return fmt.Sprintf("schema_2_dns_%d", dnsPort) }
 
 // Names of sets.
 const (
@@ -148,6 +148,10 @@ func staticChains(prefix string, dnsPort uint16) []chain {
 			rule(isProto(unix.IPPROTO_ICMP), accept()),
 			rule(in(setOpen, saddr), accept()),
 			rule(refuse()),
+		}},
+		{name: "reply", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookOutput, priority: 0, rules: [][]expr.Any{
+			// While the agent restarts nobody listens: silence, which resolvers outwait, and not "port unreachable".
+			rule(toReplica, isAddr(saddr, Gateway), isPortUnreachable(dnsPort), drop()),
 		}},
 		{name: "srcnat", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookPostrouting, priority: 100, rules: [][]expr.Any{
 			rule(toReplica, isLoopback(saddr), snatTo(Gateway)),
