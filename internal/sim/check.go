@@ -66,7 +66,7 @@ func checkCounts(before, after *store.Snapshot, svc *holdfast.Service, rel *hold
 type counts struct {
 	alive   int // meant to run and not ended
 	drained int
-	ready   int // slots with a ready replica
+	ready   int         // slots with a ready replica
 	slots   map[int]int // alive ones
 }
 

@@ -75,8 +75,11 @@ func (n *node) misfortune(s *Sim) {
 			if st.Started.IsZero() {
 				return false
 			}
-			code := []int{0, 1, 137}[s.random.IntN(3)]
-			n.end(s, st, code, "")
+			if s.random.IntN(4) == 0 { // a liveness probe failed: the node ends it by itself
+				st.State, st.Ready, st.Reason = holdfast.Stopping, false, "unhealthy"
+				return true
+			}
+			n.end(s, st, []int{0, 1, 137}[s.random.IntN(3)], "")
 			return true
 		})
 	}
@@ -145,6 +148,8 @@ func (n *node) live(s *Sim, st *holdfast.Status, f fate) bool {
 		default:
 			st.State, st.Ready, st.ReadyAt = holdfast.Running, true, s.now
 		}
+	case holdfast.Stopping:
+		n.end(s, st, 143, "unhealthy")
 	case holdfast.Running:
 		switch {
 		case f == exitsSoon && s.now.Sub(st.ReadyAt) > time.Second:
