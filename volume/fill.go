@@ -142,35 +142,49 @@ func FromImage(erofs string, dirs []string, target string) Fill {
 	}
 }
 
-// mountImage returns the root of a detached mount, which goes with the file.
+// mountImage returns the root of a mount that nobody else sees and that goes with the file.
 func mountImage(erofs string, dirs []string) (*os.File, error) {
-	fsType, key, value := "erofs", "source", erofs
 	if erofs == "" {
-		escaped := make([]string, len(dirs))
-		for i, d := range dirs {
-			escaped[i] = strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(d)
-		}
-		fsType, key, value = "overlay", "lowerdir", strings.Join(escaped, ":")
+		return mountDirs(dirs)
 	}
-	ctx, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
+	ctx, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("open file system %s: %w", fsType, err)
+		return nil, fmt.Errorf("open file system erofs: %w", err)
 	}
 	defer unix.Close(ctx)
-	if err := unix.FsconfigSetString(ctx, key, value); err != nil {
-		return nil, fmt.Errorf("set %s to %s: %w", key, value, err)
-	}
-	if err := unix.FsconfigSetFlag(ctx, "ro"); err != nil {
-		return nil, fmt.Errorf("set ro: %w", err)
+	if err := unix.FsconfigSetString(ctx, "source", erofs); err != nil {
+		return nil, fmt.Errorf("name %s: %w", erofs, err)
 	}
 	if err := unix.FsconfigCreate(ctx); err != nil {
-		return nil, fmt.Errorf("create %s of %s: %w", fsType, value, err)
+		return nil, fmt.Errorf("read %s: %w", erofs, err)
 	}
 	mnt, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("mount %s: %w", value, err)
+		return nil, fmt.Errorf("mount %s: %w", erofs, err)
 	}
-	return os.NewFile(uintptr(mnt), value), nil
+	return os.NewFile(uintptr(mnt), erofs), nil
+}
+
+// mountDirs mounts an overlay the old way, as fsconfig(2) takes 256 bytes of paths only, and detaches it at once.
+func mountDirs(dirs []string) (*os.File, error) {
+	escaped := make([]string, len(dirs))
+	for i, d := range dirs {
+		escaped[i] = strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(d)
+	}
+	at, err := os.MkdirTemp("", "holdfast-image-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(at)
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC)
+	if err := unix.Mount("overlay", at, "overlay", flags, "lowerdir="+strings.Join(escaped, ":")); err != nil {
+		return nil, fmt.Errorf("mount the layers: %w", err)
+	}
+	root, err := os.Open(at)
+	if err := errors.Join(err, unix.Unmount(at, unix.MNT_DETACH)); err != nil {
+		return nil, err
+	}
+	return root, nil
 }
 
 // openInRoot opens path as a process with root as its root would.

@@ -89,7 +89,12 @@ func TestFill(t *testing.T) {
 	}
 	upper := t.TempDir()
 	write(t, filepath.Join(upper, "etc/other"), "x")
-	path, err := s.Ensure(ctx, holdfast.Volume{Name: "layers"}, FromImage("", []string{upper, root}, "/var/lib/db"))
+	layers := []string{upper}
+	for i := range 10 {
+		layers = append(layers, filepath.Join(t.TempDir(), fmt.Sprint("a:long,name of layer ", i)))
+		must(t, os.Mkdir(layers[i+1], 0o755))
+	}
+	path, err := s.Ensure(ctx, holdfast.Volume{Name: "layers"}, FromImage("", append(layers, root), "/var/lib/db"))
 	must(t, err)
 	checkFilled(t, path)
 	file := filepath.Join(t.TempDir(), "image.erofs")
