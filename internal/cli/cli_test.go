@@ -25,6 +25,14 @@ type rig struct {
 	env     Env
 	vars    map[string]string
 	project *Project
+	ctx     context.Context // default: the test's
+}
+
+func (r *rig) context() context.Context {
+	if r.ctx != nil {
+		return r.ctx
+	}
+	return r.t.Context()
 }
 
 func newRig(t *testing.T) *rig {
@@ -60,7 +68,7 @@ func (r *rig) run(args ...string) result {
 	var out, errout bytes.Buffer
 	env := r.env
 	env.Stdout, env.Stderr = &out, &errout
-	code := Main(r.t.Context(), env, args)
+	code := Main(r.context(), env, args)
 	return result{code, out.String(), errout.String()}
 }
 

@@ -76,7 +76,7 @@ func (a *app) exec(ctx context.Context, f execFlags, ref string, command []strin
 	if !f.interactive {
 		_ = p.Stdin().Close()
 	}
-	return s.run(a, p)
+	return s.run(ctx, a, p)
 }
 
 // execEnv checks NAME=VALUE, and completes NAME with its value here.
@@ -99,9 +99,10 @@ func (a *app) attachCommand() *cobra.Command {
 	var noStdin bool
 	cmd := &cobra.Command{
 		Use:   "attach SERVICE|REPLICA",
-		Short: "Connect to a replica's own input and output; ctrl-p ctrl-q leaves",
-		Long: "Connects this terminal to the standard streams of a replica's own process. Leaving with ctrl-p ctrl-q, or the end of\n" +
-			"the input, does not end the process. Output written before is not shown: see holdfast logs.",
+		Short: "Connect to a replica's own input and output",
+		Long: "Connects this terminal to the standard streams of a replica's own process. ctrl-c leaves, or ctrl-p ctrl-q when the\n" +
+			"process has a terminal and ctrl-c is for it; neither that nor the end of the input ends the process. Output written\n" +
+			"before is not shown: see holdfast logs.",
 		Args:              args(1, 1),
 		ValidArgsFunction: a.complete(1, a.replicaNames),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -131,8 +132,8 @@ func (a *app) attach(ctx context.Context, ref string, noStdin bool) error {
 	if err != nil {
 		return err
 	}
-	s := session{stdin: !noStdin, tty: tty && isTerminal(a.Stdin), detachable: isTerminal(a.Stdin)}
-	err = s.run(a, p)
+	s := session{stdin: !noStdin, tty: tty && isTerminal(a.Stdin), detachable: true}
+	err = s.run(ctx, a, p)
 	if errors.Is(err, errDetached) {
 		a.note("left %s running", r.ID)
 		return nil

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/term"
@@ -18,15 +20,15 @@ type session struct {
 	stdin       bool // send standard input
 	tty         bool // the process has a terminal, and ours is to be one too
 	closeStdin  bool // tell the process of the end of our input
-	detachable  bool // ctrl-p ctrl-q leaves
+	detachable  bool // ctrl-p ctrl-q leaves, and so does the end of the context
 	passSignals bool
 }
 
 // errDetached says that the user left the process running.
 var errDetached = errors.New("detached")
 
-// run returns an error that carries the process's exit code, unless it is 0.
-func (s session) run(a *app, p container.Exec) error {
+// run returns an error that carries the process's exit code, unless it is 0; errDetached when the user left.
+func (s session) run(ctx context.Context, a *app, p container.Exec) error {
 	defer p.Close()
 	if s.tty {
 		restore, err := rawTerminal(a.Stdin)
@@ -39,16 +41,18 @@ func (s session) run(a *app, p container.Exec) error {
 	if s.passSignals {
 		defer forwardSignals(p)()
 	}
-	detached := make(chan struct{})
+	var left atomic.Bool
+	leave := func() { left.Store(true); _ = p.Close() }
 	if s.stdin {
-		go s.send(a.Stdin, p, func() { close(detached); _ = p.Close() })
+		go s.send(a.Stdin, p, leave)
+	}
+	if s.detachable {
+		defer context.AfterFunc(ctx, leave)()
 	}
 	receive(a, p)
 	code, err := p.Wait()
-	select {
-	case <-detached:
+	if left.Load() {
 		return errDetached
-	default:
 	}
 	if err != nil {
 		return err
@@ -72,7 +76,7 @@ func receive(a *app, p container.Exec) {
 // send copies our input to the process.
 func (s session) send(r io.Reader, p container.Exec, detach func()) {
 	var w io.Writer = p.Stdin()
-	if s.detachable {
+	if s.detachable && s.tty {
 		w = &detachWriter{w: w, detach: detach}
 	}
 	_, err := io.Copy(w, r)
