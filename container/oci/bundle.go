@@ -53,6 +53,7 @@ func (r *Runtime) writeBundle(b *box) error {
 	}
 	linux.CgroupsPath = path.Join(r.cfg.CgroupParent, b.Status.ID)
 	linux.Namespaces = namespaces(b)
+	linux.Resources = withDevices(linux.Resources)
 	config.Linux = &linux
 	text, err := json.Marshal(&config)
 	if err != nil {
@@ -62,6 +63,34 @@ func (r *Runtime) writeBundle(b *box) error {
 		return fmt.Errorf("write config: %w", err)
 	}
 	return nil
+}
+
+// withDevices puts the rules for device files before r's own: without any, crun allows all. Any may be made, but only
+// the harmless ones opened.
+func withDevices(r *specs.LinuxResources) *specs.LinuxResources {
+	rule := func(allow bool, kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
+		d := specs.LinuxDeviceCgroup{Allow: allow, Type: kind, Access: access}
+		if major >= 0 {
+			d.Major = &major
+		}
+		if minor >= 0 {
+			d.Minor = &minor
+		}
+		return d
+	}
+	rules := []specs.LinuxDeviceCgroup{
+		rule(false, "a", -1, -1, "rwm"), rule(true, "c", -1, -1, "m"), rule(true, "b", -1, -1, "m"),
+		rule(true, "c", 136, -1, "rwm"), // terminals
+	}
+	for _, d := range [][2]int64{{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}} {
+		rules = append(rules, rule(true, "c", d[0], d[1], "rwm"))
+	}
+	out := specs.LinuxResources{}
+	if r != nil {
+		out = *r
+	}
+	out.Devices = append(rules, out.Devices...)
+	return &out
 }
 
 func orRoot(user string) string {

@@ -42,7 +42,18 @@ func check(spec container.Spec) error {
 	if err := checkMounts(c.Mounts); err != nil {
 		return err
 	}
+	if !ownDev(c.Mounts) {
+		return holdfast.Errorf(holdfast.ErrUnsupported, "container %s: /dev must be a tmpfs: the image's may lead the OCI "+
+			"runtime out of the container (CVE-2025-31133, CVE-2025-52565)", spec.ID)
+	}
 	return checkLinux(spec.ID, c.Linux)
+}
+
+// ownDev reports whether /dev is the runtime's own making.
+func ownDev(mounts []specs.Mount) bool {
+	return slices.ContainsFunc(mounts, func(m specs.Mount) bool {
+		return path.Clean(m.Destination) == "/dev" && m.Type == "tmpfs"
+	})
 }
 
 func checkLinux(id string, l *specs.Linux) error {

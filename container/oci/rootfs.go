@@ -126,7 +126,7 @@ func (r *Runtime) programIn(b *box, path string) error {
 		return fmt.Errorf("open root file system: %w", err)
 	}
 	defer root.Close()
-	f, err := root.Open(strings.TrimPrefix(path, "/"))
+	f, err := root.OpenFile(strings.TrimPrefix(path, "/"), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil // the program says what is wrong, or a mount brings it
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast/holdfast"
 )
@@ -93,7 +94,8 @@ func parseID(s string) (uint32, error) {
 const maxUsersFile = 4 << 20
 
 func readColons(root *os.Root, name string, fields int) ([][]string, error) {
-	f, err := root.Open(name)
+	// Not waiting for a writer: it may be a named pipe.
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
