@@ -37,96 +37,6 @@ func (l *loading) checkNames() {
 	}
 }
 
-// selectServices narrows the project to the services asked for and what they depend on, and settles what of the
-// model's refused keys concerns the rest.
-func (l *loading) selectServices() {
-	if len(l.opt.Services) > 0 {
-		l.narrow()
-	}
-	for _, p := range l.refused {
-		if l.concerns(p.Path) {
-			l.problems = append(l.problems, p)
-		}
-	}
-	for _, r := range l.remarks {
-		if l.concerns(r.at.String()) {
-			l.note(r.at, "", "%s", r.text)
-		}
-	}
-}
-
-// concerns reports whether a path is not inside a service or job that is left out.
-func (l *loading) concerns(path string) bool {
-	inside := func(section, name string) bool { return within(path, section+"."+name) }
-	for name := range l.project.DisabledServices {
-		if inside("services", name) && !l.active(name) {
-			return false
-		}
-	}
-	for name := range l.project.DisabledJobs {
-		if inside("jobs", name) && !l.active(name) {
-			return false
-		}
-	}
-	return true
-}
-
-// narrow keeps the services and jobs that were asked for, whatever their profiles, and what they depend on.
-func (l *loading) narrow() {
-	services, jobs := l.project.AllServices(), l.project.AllJobs()
-	keep := map[string]bool{}
-	var visit func(name string)
-	visit = func(name string) {
-		if keep[name] {
-			return
-		}
-		keep[name] = true
-		deps := services[name].DependsOn
-		if _, ok := services[name]; !ok {
-			deps = jobs[name].DependsOn
-		}
-		for _, dep := range sortedKeys(deps) {
-			_, isService := services[dep]
-			_, isJob := jobs[dep]
-			if (isService || isJob) && (deps[dep].Required || l.active(dep)) {
-				visit(dep)
-			}
-		}
-	}
-	for _, name := range l.opt.Services {
-		_, isService := services[name]
-		_, isJob := jobs[name]
-		if !isService && !isJob {
-			l.problems = append(l.problems, Problem{Kind: holdfast.ErrInvalid, Reason: fmt.Sprintf("no service or job %q%s", name,
-				didYouMean(name, append(sortedKeys(services), sortedKeys(jobs)...)))})
-			continue
-		}
-		visit(name)
-	}
-	l.keep(services, jobs, keep)
-}
-
-func (l *loading) keep(services types.Services, jobs types.Jobs, keep map[string]bool) {
-	p := *l.project
-	p.Services, p.DisabledServices = types.Services{}, types.Services{}
-	p.Jobs, p.DisabledJobs = types.Jobs{}, types.Jobs{}
-	for name, s := range services {
-		if keep[name] {
-			p.Services[name] = s
-		} else {
-			p.DisabledServices[name] = s
-		}
-	}
-	for name, j := range jobs {
-		if keep[name] {
-			p.Jobs[name] = j
-		} else {
-			p.DisabledJobs[name] = j
-		}
-	}
-	l.project = &p
-}
-
 // checkTogether checks what entries say of each other, before they are converted.
 func (l *loading) checkTogether(all []*entry) {
 	by := map[string]*entry{}
@@ -281,11 +191,6 @@ func (e *entry) checkScale(names map[string]*entry) {
 	if e.spec.NetworkMode == "host" && e.spec.Mode != holdfast.Global {
 		e.remark(key, "each replica needs a node of its own: with network_mode host they would want the same ports")
 	}
-	for i, p := range e.spec.Ports {
-		if p.Mode == "host" && p.Published != 0 && e.spec.Mode != holdfast.Global {
-			e.remark(at("ports", i), "each replica needs a node of its own: mode host takes port %d of the node", p.Published)
-		}
-	}
 	if target, ok := strings.CutPrefix(e.spec.NetworkMode, "service:"); ok && names[target] != nil &&
 		names[target].spec.Replicas != e.spec.Replicas {
 		e.bad(at("network_mode"), "%s has %d replicas and this has %d: each joins the one of its number", target,
@@ -317,8 +222,8 @@ func (l *loading) checkPorts(all []*entry) {
 }
 
 func overlap(a, b string) bool {
-	any := func(ip string) bool { return ip == "" || addr(ip) == netip.IPv4Unspecified() }
-	return any(a) || any(b) || a == b
+	all := func(ip string) bool { return ip == "" || addr(ip) == netip.IPv4Unspecified() }
+	return all(a) || all(b) || a == b
 }
 
 // checkRoutes refuses two services on one route.

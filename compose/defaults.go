@@ -55,7 +55,7 @@ var Defaults = []Default{
 	{"deploy.replicas, scale", "1", ""},
 	{"deploy.endpoint_mode", "vip", ""},
 	{"restart, deploy.restart_policy.condition", "any", "Holdfast keeps servers running; Docker's default is no"},
-	{"the same, when others wait for service_completed_successfully", fmt.Sprintf("on-failure, %d attempts", defaultOneShotRetries), "such a service is a one-shot: it is meant to end"},
+	{"the same of a job, and when others wait for service_completed_successfully", fmt.Sprintf("on-failure, %d attempts", defaultOneShotRetries), "it is a one-shot, meant to end"},
 	{"deploy.restart_policy.delay", fmt.Sprintf("%s, doubled up to %s while replicas keep failing", defaultRestartDelay, defaultRestartMax),
 		"counts from the second failure in a row: the first replacement of a healthy service is immediate"},
 	{"deploy.restart_policy.max_attempts", "unlimited", ""},

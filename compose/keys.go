@@ -255,6 +255,6 @@ func (r *row) child(part string) *row {
 
 // free reports whether users choose the names below r.
 func (r *row) free() bool {
-	any := r.next["*"]
-	return any != nil && (any.key == nil || any.key.State == Honoured)
+	named := r.next["*"]
+	return named != nil && (named.key == nil || named.key.State == Honoured)
 }

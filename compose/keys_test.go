@@ -2,6 +2,7 @@ package compose
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -263,8 +264,8 @@ func TestKeysRefused(t *testing.T) {
 	named := map[*Key]bool{}
 	for _, s := range sinks {
 		_, err := loadTree(t, s)
-		problems, ok := err.(Problems)
-		if !ok {
+		var problems Problems
+		if !errors.As(err, &problems) {
 			t.Fatalf("Load: %v", err)
 		}
 		for _, p := range problems {

@@ -17,9 +17,8 @@ import (
 
 // open finds and reads the files, settles the environment and parses the YAML.
 func (l *loading) open() error {
-	if n := l.opt.ProjectName; n != "" && loader.NormalizeProjectName(n) != n {
-		return holdfast.Errorf(holdfast.ErrInvalid,
-			"invalid app name %q: use lower-case letters, digits, - and _, with a letter or digit first", n)
+	if err := checkAppName(l.opt.ProjectName, ""); err != nil {
+		return err
 	}
 	var opts *cli.ProjectOptions
 	var err error
@@ -28,6 +27,11 @@ func (l *loading) open() error {
 		return holdfast.Errorf(holdfast.ErrInvalid, "%s", plainError(err))
 	}
 	l.env = opts.Environment
+	if l.opt.ProjectName == "" {
+		if err := checkAppName(l.env["COMPOSE_PROJECT_NAME"], " in COMPOSE_PROJECT_NAME"); err != nil {
+			return err
+		}
+	}
 	if l.dir, err = opts.GetWorkingDir(); err != nil {
 		return fmt.Errorf("find project directory: %w", err)
 	}
@@ -42,6 +46,14 @@ func (l *loading) open() error {
 			"no Compose file in %s or above: write a compose.yaml or name one with -f", l.dir)
 	}
 	return l.read(opts.ConfigPaths)
+}
+
+func checkAppName(name, where string) error {
+	if loader.NormalizeProjectName(name) == name {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.ErrInvalid,
+		"invalid app name %q%s: use lower-case letters, digits, - and _, with a letter or digit first", name, where)
 }
 
 func (l *loading) cliOptions() (*cli.ProjectOptions, error) {
