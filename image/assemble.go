@@ -45,8 +45,7 @@ func (s *Store) assemble(ctx context.Context, ref Ref, digest string, report *re
 		return Image{}, err
 	}
 	defer s.hold(s.rootfsName(cfg.RootFS.DiffIDs))()
-	u := unpacking{layers: rec.Layers, diffIDs: cfg.RootFS.DiffIDs, report: report}
-	u.ready = func(context.Context, int) error { return nil }
+	u := unpacking{layers: rec.Layers, diffIDs: cfg.RootFS.DiffIDs, ready: allReady, report: report}
 	if rec.Rootfs, rec.RootfsBytes, err = s.unpack(ctx, u); err != nil {
 		return Image{}, err
 	}

@@ -55,7 +55,7 @@ func (s *Store) describe(ctx context.Context, ref Ref, digest string, rec record
 func (s *Store) unpackAgain(ctx context.Context, digest string, rec record, diffIDs []v1.Hash) (record, error) {
 	release := s.hold(s.rootfsName(diffIDs))
 	defer release()
-	u := unpacking{layers: rec.Layers, diffIDs: diffIDs, ready: func(context.Context, int) error { return nil }}
+	u := unpacking{layers: rec.Layers, diffIDs: diffIDs, ready: allReady}
 	name, size, err := s.unpack(ctx, u)
 	if err != nil {
 		return rec, s.explainFull(err)

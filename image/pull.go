@@ -82,6 +82,9 @@ func (s *Store) pullAny(ctx context.Context, ref Ref, opt PullOptions, report *r
 			s.opt.Log.Info("mirror did not serve image", "mirror", mirror, "image", ref.String(), "reason", err)
 		}
 	}
+	if ref.Host() == LocalHost {
+		return Image{}, holdfast.Errorf(holdfast.ErrNotFound, "it is not in the store, and no registry has it: it was built or imported under this name")
+	}
 	return s.pullFrom(ctx, registryHost(ref.Host()), "", opt.Auth, ref, report)
 }
 
@@ -110,6 +113,9 @@ func (s *Store) pullFrom(ctx context.Context, host, ns string, auth Auth, ref Re
 	}
 	return img, err
 }
+
+// LocalHost is the registry in the names of images that are built, not pulled. There is no such host.
+const LocalHost = "holdfast.local"
 
 // registryHost is where the registry of that name is reached.
 func registryHost(host string) string {

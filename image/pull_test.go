@@ -402,6 +402,7 @@ func TestPullErrors(t *testing.T) {
 		{host + "/none:1", "NAME_UNKNOWN", holdfast.ErrNotFound},
 		{host + "/other:1", "image is for linux/s390x, this node is linux/", holdfast.ErrUnsupported},
 		{host + "/index:1", "(there is: linux/s390x, windows/amd64)", holdfast.ErrUnsupported},
+		{"holdfast.local/app/web:1", "no registry has it", holdfast.ErrNotFound},
 		{"localhost:1/app", "connect to registry localhost:1", holdfast.ErrUnavailable},
 	}
 	for _, test := range tests {
@@ -499,5 +500,35 @@ func TestFullDiskDuringPull(t *testing.T) {
 	again, err := s.Pull(t.Context(), host+"/small:1", PullOptions{Policy: "always"})
 	if err != nil || len(readFile(t, again, "data1")) != 100000 {
 		t.Errorf("the acknowledged image: %v", err)
+	}
+}
+
+func TestProgressPerLayer(t *testing.T) {
+	host := startRegistry(t)
+	img := imageOf(t, randomLayer(t, 1, 3<<20), randomLayer(t, 2, 2<<20))
+	push(t, host+"/app:1", img)
+	s := openStore(t, t.TempDir(), Options{})
+	last := map[string]Progress{}
+	var end Progress
+	_, err := s.Pull(t.Context(), host+"/app:1", PullOptions{Progress: func(p Progress) {
+		before := last[string(p.Step)+p.Layer]
+		if p.Current < before.Current {
+			t.Errorf("%+v after %+v", p, before)
+		}
+		last[string(p.Step)+p.Layer], end = p, p
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, size := range []int64{3 << 20, 2 << 20} {
+		for _, step := range []Step{Downloading, Unpacking} {
+			p := last[string(step)+layerDigest(t, img, i)]
+			if p.Current < size || p.Current != p.Total {
+				t.Errorf("layer %d ends with %+v", i, p)
+			}
+		}
+	}
+	if end.Step != Done {
+		t.Errorf("the last progress is %+v", end)
 	}
 }
