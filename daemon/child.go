@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast/holdfast/container/linux"
+	"github.com/holdfast/holdfast/container/supervisor"
 )
 
 // gatewayKeeper keeps the node's gateway process running and of this build.
@@ -24,23 +27,41 @@ type gatewayKeeper struct {
 	log    *slog.Logger
 }
 
-// keepEvery is how often the gateway is asked whether it is there.
-const keepEvery = 2 * time.Second
+// keepEvery is how often the node's other processes are asked whether they are there.
+const keepEvery = time.Second
 
-// run looks after the gateway until ctx ends; the gateway goes on.
-func (k gatewayKeeper) run(ctx context.Context) error {
+// keep calls ensure again and again until ctx ends, so that a process that died is soon there again.
+func keep(ctx context.Context, log *slog.Logger, what string, ensure func(context.Context) error) error {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
+	failing := false
 	for {
-		if err := k.ensure(ctx); err != nil && ctx.Err() == nil {
-			k.log.Error("keep the gateway running", "err", err)
+		err := ensure(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			log.Error("keep process running", "process", what, "err", err)
 		}
+		failing = err != nil
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-ticker.C:
 		}
 	}
+}
+
+// ensureSupervisor starts a supervisor when none answers.
+func (d *process) ensureSupervisor(ctx context.Context) error {
+	client, err := supervisor.EnsureRunning(ctx, d.cfg.supervisor())
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
+func (cfg Config) supervisor() supervisor.Config {
+	return supervisor.Config{Runtime: linux.Config{
+		Dir: cfg.dir("containers"), RunDir: filepath.Join(cfg.RunDir, "containers"), CgroupParent: cfg.CgroupParent, Log: cfg.Log,
+	}}
 }
 
 // ensure starts a gateway when none answers, and replaces one of another build.

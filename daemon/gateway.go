@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,8 +29,11 @@ func (cfg Config) gatewaySocket() string { return filepath.Join(cfg.RunDir, "gat
 
 // gatewayAccess is what the gateway's process may see and do: no secrets, and to write nothing but its confirmations.
 var gatewayAccess = remote.Access{
-	Read:  func(key string) bool { return !strings.HasPrefix(key, "files/") && !strings.HasPrefix(key, "events/") },
-	Write: func(key string) bool { return strings.HasPrefix(key, "drains/") },
+	Read: func(key string) bool {
+		table := store.TableOf(key)
+		return table != "files" && table != "events"
+	},
+	Write: func(key string) bool { return store.TableOf(key) == "drains" },
 }
 
 // RunGateway is the gateway's process: it serves until ctx ends, then lets what is in flight finish.

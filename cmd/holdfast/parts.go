@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/compose"
+	"github.com/holdfast/holdfast/container/supervisor"
 	"github.com/holdfast/holdfast/daemon"
 	"github.com/holdfast/holdfast/image"
 	"github.com/holdfast/holdfast/image/build"
@@ -94,4 +95,4 @@ func runGateway(ctx context.Context, o cli.AgentOptions) error {
 	return daemon.RunGateway(ctx, config(o))
 }
 
-func runSupervisor(context.Context, []string) error { return nil }
+func runSupervisor(ctx context.Context, args []string) error { return supervisor.Run(ctx, args) }
