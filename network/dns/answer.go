@@ -38,7 +38,7 @@ func (s *Server) resolve(ctx context.Context, from netip.Addr, query *dns.Msg, t
 	if a.isolated {
 		return negative(query, dns.RcodeNameError)
 	}
-	return s.forward(ctx, a, query, tcp)
+	return s.forward(ctx, from, a, query, tcp)
 }
 
 // answer returns the reply to a question that the zone answers, or nil.

@@ -11,14 +11,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// forward asks the resolvers of a in turn until one answers. SERVFAIL when none does.
-func (s *Server) forward(ctx context.Context, a *asker, query *dns.Msg, tcp bool) *dns.Msg {
-	select {
-	case s.asking <- struct{}{}:
-		defer func() { <-s.asking }()
-	default:
+// forward asks the resolvers of a, who asks from an address, in turn until one answers. SERVFAIL when none does.
+func (s *Server) forward(ctx context.Context, from netip.Addr, a *asker, query *dns.Msg, tcp bool) *dns.Msg {
+	if !s.asking.enter(from) {
 		return fail(query, dns.RcodeServerFailure)
 	}
+	defer s.asking.leave(from)
 	resolvers := a.resolvers
 	if len(resolvers) == 0 {
 		resolvers = s.cfg.Upstreams

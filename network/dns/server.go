@@ -19,7 +19,7 @@ type Config struct {
 	Addr      netip.AddrPort   // where it listens, UDP and TCP
 	Upstreams []netip.AddrPort // resolvers for names outside the cluster, in order; Addr itself is left out
 	Timeout   time.Duration    // of one try at one resolver; default 2 s
-	MaxAsking int              // questions to resolvers at one time, beyond which the server fails; default 1024
+	MaxAsking int              // questions to resolvers at one time, beyond which the server fails; default 1024; an eighth for one asker
 	Log       *slog.Logger     // default slog.Default()
 }
 
@@ -27,11 +27,17 @@ type Config struct {
 type Server struct {
 	cfg     Config
 	index   atomic.Pointer[index]
-	asking  chan struct{} // one entry per question to a resolver
+	asking  *limiter // questions to resolvers
 	servers []*dns.Server
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 }
+
+// TCP connections at one time, of all askers and of each. An idle one is closed after some seconds.
+const (
+	maxConns     = 1024
+	maxConnsEach = 32
+)
 
 // Listen starts a server with an empty zone. It listens when Listen returns. An error is EADDRINUSE when another
 // server has the port, perhaps of all addresses.
@@ -51,12 +57,12 @@ func Listen(cfg Config) (*Server, error) {
 		_ = packets.Close()
 		return nil, fmt.Errorf("listen for DNS: %w", err)
 	}
-	s.start(&dns.Server{PacketConn: packets, UDPSize: dns.DefaultMsgSize}, &dns.Server{Listener: listener})
+	s.start(&dns.Server{PacketConn: packets, UDPSize: dns.DefaultMsgSize}, &dns.Server{Listener: limitedListener{listener, newLimiter(maxConns, maxConnsEach)}})
 	return s, nil
 }
 
 func newServer(cfg Config) *Server {
-	s := &Server{cfg: cfg, asking: make(chan struct{}, cfg.MaxAsking)}
+	s := &Server{cfg: cfg, asking: newLimiter(cfg.MaxAsking, max(1, cfg.MaxAsking/8))}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.index.Store(newIndex(Zone{}))
 	return s

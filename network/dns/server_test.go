@@ -50,7 +50,7 @@ func testZone() Zone {
 }
 
 func testServer(t testing.TB, upstreams ...netip.AddrPort) *Server {
-	s := newServer(Config{Addr: netip.MustParseAddrPort("169.254.1.1:53"), Upstreams: upstreams, Timeout: 100 * time.Millisecond, MaxAsking: 4, Log: discard})
+	s := newServer(Config{Addr: netip.MustParseAddrPort("169.254.1.1:53"), Upstreams: upstreams, Timeout: 100 * time.Millisecond, MaxAsking: 16, Log: discard})
 	t.Cleanup(s.cancel)
 	s.Set(testZone())
 	return s
@@ -260,23 +260,32 @@ func TestForwardsLargeAnswers(t *testing.T) {
 
 func TestOverloadFailsAtOnce(t *testing.T) {
 	block := make(chan struct{})
-	entered := make(chan struct{}, 10)
+	entered := make(chan struct{}, 16)
 	up := upstream(t, func(w dns.ResponseWriter, q *dns.Msg) { entered <- struct{}{}; <-block; answerWith("192.0.2.1")(w, q) })
 	s := testServer(t, up)
 	s.cfg.Timeout = 10 * time.Second
-	done := make(chan string, 4)
-	for range 4 { // MaxAsking
-		go func() { done <- text(ask(s, a1, "slow.example.", dns.TypeA)) }()
+	done := make(chan string, 16)
+	slow := func(from netip.Addr) {
+		go func() { done <- text(ask(s, from, "slow.example.", dns.TypeA)) }()
 		<-entered
 	}
+	for range 2 { // an eighth of MaxAsking
+		slow(a1)
+	}
 	if got := text(ask(s, a1, "more.example.", dns.TypeA)); got != "SERVFAIL" {
-		t.Errorf("one more than allowed: %s", got)
+		t.Errorf("one more than one asker is allowed: %s", got)
+	}
+	for i := range 14 {
+		slow(netip.AddrFrom4([4]byte{10, 208, 1, byte(i)}))
+	}
+	if got := text(ask(s, a2, "more.example.", dns.TypeA)); got != "SERVFAIL" {
+		t.Errorf("one more than all are allowed: %s", got)
 	}
 	if got := text(ask(s, a1, "web.", dns.TypeA)); got != "10.208.0.11" {
 		t.Errorf("the cluster's own name: %s", got)
 	}
 	close(block)
-	for range 4 {
+	for range 16 {
 		if got := <-done; got != "192.0.2.1" {
 			t.Errorf("a slow answer: %s", got)
 		}
@@ -330,4 +339,65 @@ func freePort(t *testing.T) netip.AddrPort {
 	}
 	defer l.Close()
 	return netip.MustParseAddrPort(l.Addr().String())
+}
+
+func TestConnectionsAreLimited(t *testing.T) {
+	port := freePort(t)
+	s, err := Listen(Config{Addr: port, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Set(Zone{Networks: []Network{{Name: "lo", Subnet: netip.MustParsePrefix("127.0.0.0/8")}}, Hosts: map[string]netip.Addr{"host": a1}})
+	ask := func(c net.Conn) error {
+		conn := &dns.Conn{Conn: c}
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		if err := conn.WriteMsg(new(dns.Msg).SetQuestion("host.", dns.TypeA)); err != nil {
+			return err
+		}
+		_, err := conn.ReadMsg()
+		return err
+	}
+	var conns []net.Conn
+	for i := range maxConnsEach {
+		c, err := net.Dial("tcp4", port.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := ask(c); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		conns = append(conns, c)
+	}
+	more, err := net.Dial("tcp4", port.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer more.Close()
+	if err := ask(more); err == nil {
+		t.Error("one connection more than allowed was served")
+	}
+	other, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}).Dial("tcp4", port.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := ask(other); err != nil {
+		t.Errorf("another asker: %v", err)
+	}
+	conns[0].Close()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		c, err := net.Dial("tcp4", port.String())
+		if err == nil {
+			err = ask(c)
+			c.Close()
+		}
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after one was closed: %v", err)
+		}
+	}
 }
