@@ -53,19 +53,19 @@ func (r *Runtime) adoptContainers() error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !validID.MatchString(e.Name()) {
+		if !e.IsDir() || r.boxes[e.Name()] != nil {
 			continue
 		}
-		rec, err := readRecord(r.recordPath(e.Name()))
+		rec, err := readRecord(filepath.Join(r.boxDir(e.Name()), recordFile))
 		if err != nil { // a crash during start or removal
-			r.cfg.Log.Info("drop container", "container", e.Name(), "reason", err)
-			if err := os.RemoveAll(filepath.Join(r.cfg.Dir, e.Name())); err != nil {
+			r.cfg.Log.Info("drop what is no container", "dir", e.Name(), "reason", err)
+			if err := os.RemoveAll(r.boxDir(e.Name())); err != nil {
 				return err
 			}
 			continue
 		}
 		if err := r.adoptContainer(rec); err != nil {
-			return fmt.Errorf("adopt container %s: %w", e.Name(), err)
+			return fmt.Errorf("adopt container %s: %w", rec.Status.ID, err)
 		}
 	}
 	return nil
@@ -79,7 +79,7 @@ func (r *Runtime) adoptContainer(rec *record) error {
 		return r.removeLayer(c)
 	}
 	var err error
-	if c.cgroup, err = newCgroup(r.cfg.CgroupParent, rec.Cgroup); err != nil {
+	if c.cgroup, err = newCgroup(r.cfg.CgroupParent, rec.Status.Sandbox.ID); err != nil {
 		return err
 	}
 	if rec.Boot == r.cfg.BootID {
@@ -118,7 +118,7 @@ func (r *Runtime) buryContainer(c *ctr) error {
 func (r *Runtime) removeLayer(c *ctr) error {
 	var errs []error
 	for _, name := range []string{"upper", "work"} {
-		errs = append(errs, os.RemoveAll(filepath.Join(r.cfg.Dir, c.id, name)))
+		errs = append(errs, os.RemoveAll(filepath.Join(r.boxDir(c.now.Sandbox.ID), name)))
 	}
 	return errors.Join(errs...)
 }
@@ -127,7 +127,7 @@ func (r *Runtime) removeLayer(c *ctr) error {
 // does not notice.
 func (r *Runtime) reopenStreams(rec *record) *streams {
 	s := &streams{
-		dir:  filepath.Join(r.cfg.RunDir, pipesDir, rec.Status.ID),
+		dir:  r.pipeDir(rec.Status.Sandbox.ID),
 		ends: [3]int{-1, -1, -1}, log: stdio.NewLog(rec.Log, r.cfg.Now),
 	}
 	open := func(name string) *stdio.Stream {
@@ -149,8 +149,9 @@ func (r *Runtime) reopenStreams(rec *record) *streams {
 func (r *Runtime) sweepPipes() {
 	dir := filepath.Join(r.cfg.RunDir, pipesDir)
 	entries, err := os.ReadDir(dir)
+	used := r.sandboxesInUse()
 	for _, e := range entries {
-		if c := r.containers[e.Name()]; c == nil || c.ended() {
+		if !used[e.Name()] {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}
@@ -159,17 +160,23 @@ func (r *Runtime) sweepPipes() {
 	}
 }
 
-// sweepCgroups kills and removes what is left in cgroups of ours that belong to no sandbox and no running container.
-func (r *Runtime) sweepCgroups() error {
+// sandboxesInUse are the IDs of sandboxes that are parked, or in which a container runs.
+func (r *Runtime) sandboxesInUse() map[string]bool {
 	used := map[string]bool{}
 	for id := range r.boxes {
 		used[id] = true
 	}
 	for _, c := range r.containers {
 		if !c.ended() {
-			used[c.record.Cgroup] = true
+			used[c.now.Sandbox.ID] = true
 		}
 	}
+	return used
+}
+
+// sweepCgroups kills and removes what is left in cgroups of ours that belong to no sandbox and no running container.
+func (r *Runtime) sweepCgroups() error {
+	used := r.sandboxesInUse()
 	for name := range r.leftCgroups() {
 		if used[name] {
 			continue

@@ -36,6 +36,43 @@ func (r *Runtime) boxFile(id string) string {
 	return filepath.Join(r.cfg.RunDir, boxesDir, id+".json")
 }
 
+// boxDir is where a sandbox, and the container that runs in it, has its state and writable layer.
+func (r *Runtime) boxDir(id string) string { return filepath.Join(r.cfg.Dir, id) }
+
+// pipeDir is where they have their standard streams.
+func (r *Runtime) pipeDir(id string) string { return filepath.Join(r.cfg.RunDir, pipesDir, id) }
+
+// makeBoxDirs makes what costs time on a busy disk, ahead of the start.
+func (r *Runtime) makeBoxDirs(b *box) error {
+	pipes := r.pipeDir(b.sandbox.ID)
+	for _, dir := range []string{r.boxDir(b.sandbox.ID), pipes} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return fmt.Errorf("make directory of sandbox: %w", err)
+		}
+	}
+	for _, name := range []string{"stdout", "stderr"} {
+		if err := makePipe(filepath.Join(pipes, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeUpper makes the directories of the writable layer.
+func (r *Runtime) makeUpper(b *box) error {
+	for _, name := range []string{"upper", "work"} {
+		dir := filepath.Join(r.boxDir(b.sandbox.ID), name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return fmt.Errorf("make writable layer: %w", err)
+		}
+	}
+	owner := int(b.sandbox.UIDs)
+	if err := os.Chown(filepath.Join(r.boxDir(b.sandbox.ID), "upper"), owner, owner); err != nil {
+		return fmt.Errorf("set owner of writable layer: %w", err)
+	}
+	return nil
+}
+
 func (r *Runtime) writeBox(b *box) error {
 	start, err := processStartTime(b.child.pid)
 	if err != nil {
@@ -77,7 +114,12 @@ func (r *Runtime) openBox(file string) (*box, error) {
 		return nil, errors.New("sandbox of another boot or version")
 	}
 	b := &box{sandbox: rec.Sandbox, mounts: rec.Mounts, mnt: -1, child: &child{family: &r.zygote.family, pid: rec.PID, pidfd: -1, ctl: -1}}
-	if err := r.connectBox(b, rec); err != nil {
+	err = r.connectBox(b, rec)
+	if err == nil && fileExists(filepath.Join(r.boxDir(rec.Sandbox.ID), recordFile)) {
+		// It would not be waiting if its container had started.
+		err = errors.Join(errors.New("a start was interrupted"), os.RemoveAll(r.boxDir(rec.Sandbox.ID)))
+	}
+	if err != nil {
 		b.close()
 		return nil, err
 	}
@@ -98,6 +140,11 @@ func (r *Runtime) connectBox(b *box, rec boxRecord) (err error) {
 	}
 	b.cgroup, err = newCgroup(r.cfg.CgroupParent, rec.Sandbox.ID)
 	return err
+}
+
+func fileExists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // close gives up what this process holds of the sandbox, which waits for another runtime.

@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -56,50 +57,51 @@ func (r *Runtime) change(c *ctr, f func(*container.Status)) {
 	r.hub.Publish(s)
 }
 
-// register writes the container down before its program runs, so that a crash from now on loses nothing of it.
-func (r *Runtime) register(s *starting) (*ctr, error) {
-	b := s.box
+// record writes the container down before its program runs, so that a crash from then on loses nothing of it.
+func (s *starting) record() error {
+	b, r := s.box, s.r
 	startTime, err := processStartTime(b.child.pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &ctr{id: s.spec.ID, cgroup: b.cgroup, image: s.image, io: s.io, done: make(chan struct{})}
+	c := &ctr{id: s.spec.ID, cgroup: b.cgroup, done: make(chan struct{}), pidfd: -1}
 	c.now = container.Status{
-		ID: s.spec.ID, PID: b.child.pid, Sandbox: b.sandbox, Labels: s.spec.Labels, Started: r.cfg.Now(),
+		ID: s.spec.ID, Phase: container.Running, PID: b.child.pid, Sandbox: b.sandbox, Labels: s.spec.Labels, Started: r.cfg.Now(),
 	}
 	c.record = record{
-		Version: recordVersion, Boot: r.cfg.BootID, StartTime: startTime, Status: c.now, Cgroup: b.sandbox.ID,
-		Process: s.spec.OCI.Process, Seccomp: s.spec.OCI.Linux.Seccomp, Log: s.spec.Log, Stdin: s.spec.Stdin,
-		User: s.launch.user.ids(), Image: s.spec.Rootfs.EROFS,
+		Version: recordVersion, Boot: r.cfg.BootID, StartTime: startTime, Status: c.now,
+		Process: s.spec.OCI.Process, Seccomp: s.spec.OCI.Linux.Seccomp, User: s.spec.User, Groups: s.spec.Groups,
+		Log: s.spec.Log, Stdin: s.spec.Stdin,
 	}
-	c.record.Status.Phase = container.Running
-	if err := c.record.write(r.recordPath(c.id), false); err != nil {
-		return nil, err
-	}
-	return c, nil
+	s.ctr = c
+	return c.record.write(r.recordPath(c), false)
 }
 
-func (r *Runtime) recordPath(id string) string { return filepath.Join(r.cfg.Dir, id, recordFile) }
+func (r *Runtime) recordPath(c *ctr) string {
+	return filepath.Join(r.boxDir(c.now.Sandbox.ID), recordFile)
+}
 
 // started makes the container known and waits for its end in the background.
-func (r *Runtime) started(c *ctr, s *starting) container.Status {
-	b := s.box
-	s.close()
-	r.forgetBox(b.sandbox.ID)
-	if err := c.watch(b.child.pidfd); err != nil {
+func (r *Runtime) started(s *starting) container.Status {
+	c := s.ctr
+	c.image, c.io = s.image, s.io
+	if err := c.watch(s.box.child.pidfd); err != nil {
 		r.cfg.Log.Error("watch container", "container", c.id, "err", err)
 	}
-	b.child.pidfd = -1
-	b.child.close()
-	unix.Close(b.mnt)
+	s.box.child.pidfd = -1
 	s.io.start()
 	r.mu.Lock()
 	delete(r.claimed, c.id)
 	r.containers[c.id] = c
 	r.mu.Unlock()
-	r.change(c, func(now *container.Status) { now.Phase = container.Running })
+	r.change(c, func(*container.Status) {})
 	status := c.status()
-	r.background.Go(func() { r.await(c) })
+	r.background.Go(func() {
+		s.close()
+		s.box.close()
+		r.forgetBox(s.box.sandbox.ID)
+		r.await(c)
+	})
 	return status
 }
 
@@ -130,9 +132,6 @@ func (s *starting) abort() {
 	}
 	r.discard(s.box)
 	r.dropImage(s.image)
-	if err := os.RemoveAll(s.dir); err != nil {
-		r.cfg.Log.Warn("remove directory of failed container", "container", s.spec.ID, "err", err)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.claimed, s.spec.ID)
@@ -169,7 +168,7 @@ func (r *Runtime) ended(c *ctr, code int, oom bool) {
 		s.Phase, s.ExitCode, s.OOM, s.Finished = container.Exited, code, oom, r.cfg.Now()
 	}
 	finish(&c.record.Status)
-	if err := c.record.write(r.recordPath(c.id), true); err != nil {
+	if err := c.record.write(r.recordPath(c), true); err != nil {
 		r.cfg.Log.Error("record exit", "container", c.id, "err", err)
 	}
 	r.change(c, finish)
@@ -184,7 +183,7 @@ func (r *Runtime) release(c *ctr) {
 	c.proc.Close()
 	r.ids.drop(c.status().Sandbox.UIDs)
 	r.dropImage(c.image)
-	if err := r.removeLayer(c); err != nil {
+	if err := errors.Join(r.removeLayer(c), os.RemoveAll(r.pipeDir(c.now.Sandbox.ID))); err != nil {
 		r.cfg.Log.Warn("remove writable layer", "container", c.id, "err", err)
 	}
 }

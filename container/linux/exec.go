@@ -97,7 +97,7 @@ func (c *ctr) openRoot() (rooted, error) {
 func (r *Runtime) execLaunch(c *ctr, spec container.ExecSpec, root rooted) (*launch, error) {
 	proc := *c.record.Process
 	filter := c.record.Seccomp
-	proc.Args, proc.Terminal, proc.User = spec.Args, spec.TTY, c.record.User
+	proc.Args, proc.Terminal = spec.Args, spec.TTY
 	proc.Env = mergeEnv(proc.Env, spec.Env)
 	if spec.WorkingDir != "" {
 		proc.Cwd = spec.WorkingDir
@@ -111,10 +111,12 @@ func (r *Runtime) execLaunch(c *ctr, spec container.ExecSpec, root rooted) (*lau
 	if err != nil {
 		return nil, err
 	}
+	who, groups := c.record.User, c.record.Groups
 	if spec.User != "" {
-		if l.user, err = lookupUser(root, spec.User, nil); err != nil {
-			return nil, err
-		}
+		who, groups = spec.User, nil
+	}
+	if err := l.lookUp(root, who, groups); err != nil {
+		return nil, err
 	}
 	return l, l.setHome(root)
 }

@@ -17,23 +17,22 @@ import (
 )
 
 const (
-	recordFile    = "state.json" // in a container's directory
+	recordFile    = "state.json" // in a sandbox's directory
 	recordVersion = 1
 )
 
-// record is what is kept of a container for a runtime that adopts it.
+// record is what is kept of a container, in the directory of its sandbox, for a runtime that adopts it.
 type record struct {
 	Version   int                 `json:"version"`
 	Boot      string              `json:"boot"`
 	StartTime uint64              `json:"startTime"` // of its first process, in ticks since boot
 	Status    container.Status    `json:"status"`
-	Cgroup    string              `json:"cgroup"` // below Config.CgroupParent
-	Image     string              `json:"image,omitempty"`
 	Log       container.Log       `json:"log"`
 	Stdin     bool                `json:"stdin,omitempty"`
 	Process   *specs.Process      `json:"process"`           // what an Exec inherits
 	Seccomp   *specs.LinuxSeccomp `json:"seccomp,omitempty"` // likewise
-	User      specs.User          `json:"user"`              // likewise, with names looked up
+	User      string              `json:"user,omitempty"`    // likewise, looked up again
+	Groups    []string            `json:"groups,omitempty"`
 }
 
 // write replaces the file at path by the record. durable waits for the disk: what is running is lost with the power
@@ -93,8 +92,4 @@ func readRecord(path string) (*record, error) {
 		return nil, fmt.Errorf("record of version %d", rec.Version)
 	}
 	return rec, nil
-}
-
-func (u user) ids() specs.User {
-	return specs.User{UID: u.uid, GID: u.gid, AdditionalGids: u.groups}
 }

@@ -3,7 +3,6 @@
 package linux
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,14 +22,14 @@ type rootfs struct {
 }
 
 // makeRootfs returns a detached overlay mount on the image whose writable layer is in dir. userNS is a descriptor of
-// the container's user namespace, whose id 0 is owner on the node; -1 when it has none.
-func (r *Runtime) makeRootfs(spec container.Rootfs, dir string, userNS, owner int) (_ int, image *imageMount, err error) {
+// the container's user namespace; -1 when it has none.
+func (r *Runtime) makeRootfs(spec container.Rootfs, dir string, userNS int) (_ int, image *imageMount, err error) {
 	fs := &rootfs{}
 	defer fs.close()
 	if err := r.openLayers(fs, spec, userNS, dir); err != nil {
 		return -1, nil, err
 	}
-	upper, work, err := makeUpper(dir, fs.layers[0], owner)
+	upper, work, err := openUpper(dir, fs.layers[0])
 	if err != nil {
 		r.dropImage(fs.image)
 		return -1, nil, err
@@ -147,30 +146,22 @@ func closeAll(fds []int) {
 	}
 }
 
-// makeUpper makes the directories of the writable layer. The root of it gets the mode of the image's root.
-func makeUpper(dir string, lower, owner int) (upper, work int, err error) {
+// openUpper opens the directories of the writable layer. The root of it gets the mode of the image's root.
+func openUpper(dir string, lower int) (upper, work int, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(lower, &st); err != nil {
 		return -1, -1, fmt.Errorf("look at image root: %w", err)
 	}
-	open := func(name string) (int, error) {
-		p := filepath.Join(dir, name)
-		if err := os.Mkdir(p, 0o755); err != nil {
-			return -1, fmt.Errorf("make writable layer: %w", err)
-		}
-		return unix.Open(p, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	const flags = unix.O_DIRECTORY | unix.O_CLOEXEC
+	if upper, err = unix.Open(filepath.Join(dir, "upper"), flags, 0); err != nil {
+		return -1, -1, fmt.Errorf("open writable layer: %w", err)
 	}
-	if upper, err = open("upper"); err != nil {
-		return -1, -1, err
+	if work, err = unix.Open(filepath.Join(dir, "work"), flags, 0); err == nil && st.Mode&0o7777 != 0o755 {
+		err = unix.Fchmod(upper, st.Mode&0o7777)
 	}
-	if work, err = open("work"); err != nil {
-		unix.Close(upper)
-		return -1, -1, err
-	}
-	err = errors.Join(unix.Fchown(upper, owner, owner), unix.Fchmod(upper, st.Mode&0o7777))
 	if err != nil {
-		closeAll([]int{upper, work})
-		return -1, -1, fmt.Errorf("set owner of writable layer: %w", err)
+		unix.Close(upper)
+		return -1, -1, fmt.Errorf("open writable layer: %w", err)
 	}
 	return upper, work, nil
 }

@@ -294,8 +294,8 @@ func (r *Runtime) remove(ctx context.Context, c *ctr) error {
 		return nil
 	}
 	r.mu.Unlock()
-	// The record goes first and last: a crash in between leaves a directory without one, which New sweeps.
-	if err := errors.Join(c.record.remove(r.recordPath(c.id)), os.RemoveAll(filepath.Join(r.cfg.Dir, c.id))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// The record goes first: a crash after it leaves a directory that belongs to nothing, which New sweeps.
+	if err := errors.Join(c.record.remove(r.recordPath(c)), os.RemoveAll(r.boxDir(c.now.Sandbox.ID))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	r.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -62,12 +63,18 @@ func (r *Runtime) park(opt container.ParkOptions) (_ *box, err error) {
 	if b.cgroup, err = newCgroup(r.cfg.CgroupParent, b.sandbox.ID); err != nil {
 		return nil, err
 	}
+	if err := r.makeBoxDirs(b); err != nil {
+		return nil, err
+	}
 	if opt.NetOf != "" {
 		err = r.spawnBeside(b)
 	} else {
 		err = r.spawnAlone(b)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := r.makeUpper(b); err != nil {
 		return nil, err
 	}
 	b.sandbox.NetNS = fmt.Sprintf("/proc/%d/ns/net", b.child.pid)
@@ -291,4 +298,7 @@ func (r *Runtime) discard(b *box) {
 		}
 	}
 	r.ids.drop(b.sandbox.UIDs)
+	if err := errors.Join(os.RemoveAll(r.boxDir(b.sandbox.ID)), os.RemoveAll(r.pipeDir(b.sandbox.ID))); err != nil {
+		r.cfg.Log.Warn("remove directories of sandbox", "sandbox", b.sandbox.ID, "err", err)
+	}
 }

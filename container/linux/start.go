@@ -37,6 +37,7 @@ type starting struct {
 	null   int
 	pts    int // a descriptor of its /dev/pts, for the terminal; -1: none
 	io     *streams
+	ctr    *ctr
 }
 
 // Start runs spec in a parked sandbox. It implements container.Runtime.
@@ -48,7 +49,7 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) (container.Sta
 	if err != nil {
 		return container.Status{}, fmt.Errorf("start container %s: %w", spec.ID, err)
 	}
-	s := &starting{r: r, box: b, spec: spec, root: -1, null: -1, pts: -1, dir: filepath.Join(r.cfg.Dir, spec.ID)}
+	s := &starting{r: r, box: b, spec: spec, root: -1, null: -1, pts: -1, dir: r.boxDir(b.sandbox.ID)}
 	status, err := s.start()
 	if err != nil {
 		s.abort()
@@ -86,16 +87,24 @@ func (s *starting) start() (container.Status, error) {
 	if err := s.decide(); err != nil {
 		return container.Status{}, err
 	}
-	if err := s.make(); err != nil {
-		return container.Status{}, err
-	}
-	if err := s.r.visitors.visit(s.box.mnt, s.assemble); err != nil {
-		return container.Status{}, err
-	}
-	if err := s.limits.apply(s.box); err != nil {
+	recorded := make(chan error, 1)
+	go func() { recorded <- s.record() }() // beside the rest: the disk may be busy
+	err := s.build()
+	if err = errors.Join(err, <-recorded); err != nil {
 		return container.Status{}, err
 	}
 	return s.run()
+}
+
+// build makes the container around the waiting process.
+func (s *starting) build() error {
+	if err := s.make(); err != nil {
+		return err
+	}
+	if err := s.r.visitors.visit(s.box.mnt, s.assemble); err != nil {
+		return err
+	}
+	return s.limits.apply(s.box)
 }
 
 // decide reads the whole spec before anything is made.
@@ -122,22 +131,15 @@ func (s *starting) decide() (err error) {
 
 // make makes all that can be made without entering the container.
 func (s *starting) make() (err error) {
-	if err := os.Mkdir(s.dir, 0o711); err != nil {
-		if errors.Is(err, os.ErrExist) {
-			return holdfast.Errorf(holdfast.ErrConflict, "%s is there already", s.dir)
-		}
-		return fmt.Errorf("make directory: %w", err)
-	}
 	userNS := -1
-	owner := int(s.box.sandbox.UIDs)
-	if owner != 0 {
+	if s.box.sandbox.UIDs != 0 {
 		userNS, err = unix.Open(fmt.Sprintf("/proc/%d/ns/user", s.box.child.pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open user namespace: %w", err)
 		}
 		defer unix.Close(userNS)
 	}
-	if s.root, s.image, err = s.r.makeRootfs(s.spec.Rootfs, s.dir, userNS, owner); err != nil {
+	if s.root, s.image, err = s.r.makeRootfs(s.spec.Rootfs, s.dir, userNS); err != nil {
 		return err
 	}
 	if s.mounts, err = makeMounts(s.spec.OCI.Mounts, s.box, userNS); err != nil {
@@ -146,7 +148,7 @@ func (s *starting) make() (err error) {
 	if s.null, err = nullMount(); err != nil {
 		return err
 	}
-	s.io, err = s.r.openStreams(s.spec, s.ptsMount())
+	s.io, err = openStreams(s.r.pipeDir(s.box.sandbox.ID), s.spec, s.ptsMount(), s.r.cfg.Now)
 	return err
 }
 
@@ -176,7 +178,10 @@ func (s *starting) assemble() error {
 	if err := populateDev(root, s.mounts, oci.Linux.Devices); err != nil {
 		return err
 	}
-	if err := s.resolveUser(root); err != nil {
+	if err := s.launch.lookUp(root, s.spec.User, s.spec.Groups); err != nil {
+		return err
+	}
+	if err := s.launch.setHome(root); err != nil {
 		return err
 	}
 	if err := s.placeConsole(root); err != nil {
@@ -232,18 +237,16 @@ func validPropagation(p string) bool {
 	return p == "" || propagations[p] != 0 || p[0] == 'r' && propagations[p[1:]] != 0
 }
 
-// resolveUser looks up names, which only the container's own files explain.
-func (s *starting) resolveUser(root rooted) (err error) {
-	if s.spec.User != "" || len(s.spec.Groups) > 0 {
-		who := s.spec.User
-		if who == "" {
-			who = fmt.Sprintf("%d:%d", s.launch.user.uid, s.launch.user.gid)
-		}
-		if s.launch.user, err = lookupUser(root, who, s.spec.Groups); err != nil {
-			return err
-		}
+// lookUp sets the user to who, with groups, which only the container's own files explain. "" leaves it.
+func (l *launch) lookUp(root rooted, who string, groups []string) (err error) {
+	if who == "" && len(groups) == 0 {
+		return nil
 	}
-	return s.launch.setHome(root)
+	if who == "" {
+		who = fmt.Sprintf("%d:%d", l.user.uid, l.user.gid)
+	}
+	l.user, err = lookupUser(root, who, groups)
+	return err
 }
 
 // setHome sets HOME, where the environment lacks it, to the user's in the container.
@@ -276,10 +279,6 @@ func (s *starting) makeWorkingDir(root rooted) error {
 func (s *starting) run() (container.Status, error) {
 	var p program
 	s.launch.perform(&p)
-	c, err := s.r.register(s)
-	if err != nil {
-		return container.Status{}, err
-	}
 	answer, err := p.run(s.box.child.ctl, s.io.child()...)
 	if err == nil && !answer.gone {
 		err = errors.New("process answered out of turn")
@@ -287,7 +286,7 @@ func (s *starting) run() (container.Status, error) {
 	if err != nil {
 		return container.Status{}, execError(err)
 	}
-	return s.r.started(c, s), nil
+	return s.r.started(s), nil
 }
 
 // execError gives the error of a program's step a kind: what the spec names is the caller's.

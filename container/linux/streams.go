@@ -31,17 +31,14 @@ type streams struct {
 	stdin *os.File // our end; nil: none, or closed
 }
 
-// openStreams makes the streams of a container that is about to start. pts is its /dev/pts.
-func (r *Runtime) openStreams(spec container.Spec, pts int) (_ *streams, err error) {
-	s := &streams{dir: filepath.Join(r.cfg.RunDir, pipesDir, spec.ID), ends: [3]int{-1, -1, -1}, log: stdio.NewLog(spec.Log, r.cfg.Now)}
+// openStreams opens the streams of a container that is about to start. dir holds its pipes, pts is its /dev/pts.
+func openStreams(dir string, spec container.Spec, pts int, now func() time.Time) (_ *streams, err error) {
+	s := &streams{dir: dir, ends: [3]int{-1, -1, -1}, log: stdio.NewLog(spec.Log, now)}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if err := os.Mkdir(s.dir, 0o711); err != nil {
-		return nil, fmt.Errorf("make directory of pipes: %w", err)
-	}
 	if spec.OCI.Process.Terminal {
 		return s, s.openTerminal(pts, spec)
 	}
@@ -58,11 +55,11 @@ func (r *Runtime) openStreams(spec container.Spec, pts int) (_ *streams, err err
 	return s, err
 }
 
-// openOutput makes a named pipe; theirs is the container's end.
+// openOutput opens both ends of an output; theirs is the container's.
 func (s *streams) openOutput(name string) (ours *stdio.Stream, theirs int, err error) {
-	path := filepath.Join(s.dir, name)
-	if theirs, err = makePipe(path, unix.O_RDWR); err != nil {
-		return nil, -1, err
+	theirs, err = unix.Open(filepath.Join(s.dir, name), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, -1, fmt.Errorf("open %s: %w", name, err)
 	}
 	ours, err = s.reopenOutput(name)
 	if err != nil {
@@ -81,26 +78,25 @@ func (s *streams) reopenOutput(name string) (*stdio.Stream, error) {
 	return stdio.NewStream(name, f, s.log), nil
 }
 
-// makePipe makes a named pipe, and opens it. Whoever the container runs as may open it again as /dev/stdout.
-func makePipe(path string, flags int) (int, error) {
+// makePipe makes a named pipe. Whoever the container runs as may open it again as /dev/stdout.
+func makePipe(path string) error {
 	if err := unix.Mkfifo(path, 0o666); err != nil {
-		return -1, fmt.Errorf("make pipe: %w", err)
+		return fmt.Errorf("make pipe: %w", err)
 	}
 	if err := unix.Chmod(path, 0o666); err != nil {
-		return -1, fmt.Errorf("make pipe: %w", err)
+		return fmt.Errorf("make pipe: %w", err)
 	}
-	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open pipe: %w", err)
-	}
-	return fd, nil
+	return nil
 }
 
 // openInput makes the pipe to standard input. The container sees its end when we close ours.
 func (s *streams) openInput() (err error) {
 	path := filepath.Join(s.dir, "stdin")
-	if s.ends[0], err = makePipe(path, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
+	if err := makePipe(path); err != nil {
 		return err
+	}
+	if s.ends[0], err = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open stdin: %w", err)
 	}
 	if s.stdin, err = os.OpenFile(path, os.O_WRONLY, 0); err != nil {
 		return fmt.Errorf("open stdin: %w", err)
@@ -239,7 +235,7 @@ func (s *streams) closeStdin() error {
 	return err
 }
 
-// close gives up all, and removes the pipes.
+// close gives up all.
 func (s *streams) close() {
 	s.closeEnds()
 	for _, stream := range []*stdio.Stream{s.out, s.err} {
@@ -252,7 +248,6 @@ func (s *streams) close() {
 		s.tty.Close()
 	}
 	s.log.Close()
-	os.RemoveAll(s.dir)
 }
 
 // placeConsole mounts the terminal at /dev/console.

@@ -38,10 +38,12 @@ func (r *Runtime) tryUserNS() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	lower := filepath.Join(dir, "lower")
-	if err := os.Mkdir(lower, 0o755); err != nil {
-		return err
+	for _, name := range []string{"lower", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
 	}
+	lower := filepath.Join(dir, "lower")
 	fs := &rootfs{}
 	defer fs.close()
 	source, err := unix.Open(lower, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -54,7 +56,7 @@ func (r *Runtime) tryUserNS() error {
 		return err
 	}
 	fs.layers = []int{mapped}
-	upper, work, err := makeUpper(dir, mapped, int(r.ids.base))
+	upper, work, err := openUpper(dir, mapped)
 	if err != nil {
 		return err
 	}
