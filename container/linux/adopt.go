@@ -127,21 +127,23 @@ func (r *Runtime) removeLayer(c *ctr) error {
 // does not notice.
 func (r *Runtime) reopenStreams(rec *record) *streams {
 	s := &streams{
-		dir:  r.pipeDir(rec.Status.Sandbox.ID),
-		ends: [3]int{-1, -1, -1}, log: stdio.NewLog(rec.Log, r.cfg.Now),
+		dir: r.pipeDir(rec.Status.Sandbox.ID), ends: [3]int{-1, -1, -1}, log: stdio.NewLog(rec.Log, r.cfg.Now),
+		tty: rec.Keeper.take(keepTerminal, "terminal"), stdin: rec.Keeper.take(keepStdin, "stdin"),
 	}
-	open := func(name string) *stdio.Stream {
-		stream, err := s.reopenOutput(name)
+	defer s.start()
+	open := func(stream *stdio.Stream, err error) *stdio.Stream {
 		if err != nil {
 			r.cfg.Log.Warn("output of adopted container is lost", "container", rec.Status.ID, "err", err)
-			stream = stdio.NoStream()
+			return stdio.NoStream()
 		}
 		return stream
 	}
-	if s.out = open("stdout"); !rec.Process.Terminal {
-		s.err = open("stderr")
+	if rec.Process.Terminal {
+		s.out = open(s.terminalOutput())
+		return s
 	}
-	s.start()
+	s.out = open(s.reopenOutput("stdout"))
+	s.err = open(s.reopenOutput("stderr"))
 	return s
 }
 

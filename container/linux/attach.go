@@ -4,6 +4,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -87,7 +88,7 @@ func (a *attached) Wait() (int, error) {
 }
 
 // CloseStdin implements stdio.Control: the container reads to the end of what was written.
-func (a *attached) CloseStdin() error { return a.c.io.closeStdin() }
+func (a *attached) CloseStdin() error { return errors.Join(a.c.io.closeStdin(), a.c.record.Keeper.kill()) }
 
 // Close implements stdio.Control.
 func (a *attached) Close() error { return nil }

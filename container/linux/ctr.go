@@ -22,6 +22,7 @@ type ctr struct {
 	done   chan struct{} // closed when it ended and its exit is on disk
 	pidfd  int
 	proc   *os.File // pidfd, to wait for
+	keep   *child   // the keeper of its streams; nil: none, or an earlier runtime's
 
 	mu     sync.Mutex
 	now    container.Status
@@ -75,6 +76,15 @@ func (s *starting) record() error {
 	}
 	s.ctr = c
 	return c.record.write(r.recordPath(c), false)
+}
+
+// keep gives the streams that need it a keeper, and writes that down.
+func (s *starting) keep() (err error) {
+	c := s.ctr
+	if c.keep, c.record.Keeper, err = s.r.startKeeper(s.io, s.box.child.pidfd); err != nil || c.keep == nil {
+		return err
+	}
+	return c.record.write(s.r.recordPath(c), false)
 }
 
 func (r *Runtime) recordPath(c *ctr) string {
@@ -131,6 +141,9 @@ func (s *starting) abort() {
 		s.io.close()
 	}
 	r.discard(s.box)
+	if s.ctr != nil && s.ctr.keep != nil {
+		s.ctr.keep.wait()
+	}
 	r.dropImage(s.image)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,6 +157,9 @@ func (c *ctr) letGo() {
 	}
 	c.proc.Close()
 	c.io.letGo()
+	if c.keep != nil {
+		c.keep.close()
+	}
 }
 
 // await waits for the container's end, and cleans up after it.
@@ -181,6 +197,9 @@ func (r *Runtime) release(c *ctr) {
 		r.cfg.Log.Warn("remove cgroup", "container", c.id, "err", err)
 	}
 	c.proc.Close()
+	if c.keep != nil {
+		c.keep.wait() // it saw the end too
+	}
 	r.ids.drop(c.status().Sandbox.UIDs)
 	r.dropImage(c.image)
 	if err := errors.Join(r.removeLayer(c), os.RemoveAll(r.pipeDir(c.now.Sandbox.ID))); err != nil {

@@ -93,6 +93,9 @@ func (s *starting) start() (container.Status, error) {
 	if err = errors.Join(err, <-recorded); err != nil {
 		return container.Status{}, err
 	}
+	if err := s.keep(); err != nil {
+		return container.Status{}, err
+	}
 	return s.run()
 }
 

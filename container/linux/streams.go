@@ -118,17 +118,30 @@ func (s *streams) openTerminal(pts int, spec container.Spec) error {
 		err = resize(master, uint16(size.Height), uint16(size.Width))
 	}
 	s.tty = os.NewFile(uintptr(master), "terminal")
-	dup, err2 := unix.FcntlInt(uintptr(master), unix.F_DUPFD_CLOEXEC, 0)
-	if err = errors.Join(err, err2); err != nil {
+	if err != nil {
 		return err
 	}
-	s.out = stdio.NewStream("stdout", os.NewFile(uintptr(dup), "terminal"), s.log)
+	if s.out, err = s.terminalOutput(); err != nil {
+		return err
+	}
 	for i := 1; i < 3; i++ {
 		if s.ends[i], err = unix.FcntlInt(uintptr(slave), unix.F_DUPFD_CLOEXEC, 0); err != nil {
 			return fmt.Errorf("copy terminal: %w", err)
 		}
 	}
 	return nil
+}
+
+// terminalOutput returns the stream of what the terminal shows.
+func (s *streams) terminalOutput() (*stdio.Stream, error) {
+	if s.tty == nil {
+		return nil, errors.New("the terminal is lost")
+	}
+	f, err := copyFile(s.tty)
+	if err != nil {
+		return nil, err
+	}
+	return stdio.NewStream("stdout", f, s.log), nil
 }
 
 // newTerminal makes a terminal on a devpts mount; its master does not block.
