@@ -13,11 +13,12 @@ import (
 type Logs struct {
 	mu      sync.Mutex
 	lines   map[string][]logs.Entry
+	ended   map[string]bool
 	changed chan struct{}
 }
 
 func newLogs() *Logs {
-	return &Logs{lines: map[string][]logs.Entry{}, changed: make(chan struct{})}
+	return &Logs{lines: map[string][]logs.Entry{}, ended: map[string]bool{}, changed: make(chan struct{})}
 }
 
 // Write adds a line.
@@ -29,16 +30,25 @@ func (l *Logs) Write(replica string, at time.Time, stream, text string) {
 	l.changed = make(chan struct{})
 }
 
-func (l *Logs) from(replica string, i int) ([]logs.Entry, <-chan struct{}) {
+// End ends what follows the replica's log, once all of it was read.
+func (l *Logs) End(replica string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lines[replica][i:], l.changed
+	l.ended[replica] = true
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *Logs) from(replica string, i int) (lines []logs.Entry, ended bool, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[replica][i:], l.ended[replica], l.changed
 }
 
 // Logs implements api.Logs.
 func (l *Logs) Logs(ctx context.Context, replica string, since time.Time, tail int, follow bool) iter.Seq2[logs.Entry, error] {
 	return func(yield func(logs.Entry, error) bool) {
-		all, changed := l.from(replica, 0)
+		all, ended, changed := l.from(replica, 0)
 		next := len(all)
 		var chosen []logs.Entry
 		for _, e := range all {
@@ -55,7 +65,7 @@ func (l *Logs) Logs(ctx context.Context, replica string, since time.Time, tail i
 					return
 				}
 			}
-			if !follow {
+			if !follow || ended {
 				return
 			}
 			select {
@@ -64,7 +74,7 @@ func (l *Logs) Logs(ctx context.Context, replica string, since time.Time, tail i
 				return
 			case <-changed:
 			}
-			chosen, changed = l.from(replica, next)
+			chosen, ended, changed = l.from(replica, next)
 			next += len(chosen)
 		}
 	}

@@ -48,7 +48,7 @@ func (b *board) lines(st style, now time.Time, frame, width, height int) []strin
 		out = append(out[:height-2], st.dim(fmt.Sprintf("  … %d more lines", rest)))
 	}
 	for i := range out {
-		out[i] = clip(out[i], width)
+		out[i] = clip(strings.TrimRight(out[i], " "), width)
 	}
 	return out
 }

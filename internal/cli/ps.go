@@ -36,12 +36,37 @@ func (a *app) psCommand() *cobra.Command {
 			if quiet {
 				return a.printIDs(views, all)
 			}
-			return psTable(a.outStyle(), a.Now(), views, all).write(a.Stdout)
+			if err := psTable(a.outStyle(), a.Now(), views, all).write(a.Stdout); err != nil {
+				return err
+			}
+			for _, line := range psNotes(views) {
+				a.printf("%s\n", line)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also replicas that ended")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the replicas' IDs alone")
 	return cmd
+}
+
+// psNotes tells of rollouts that need a look.
+func psNotes(views []api.AppView) []string {
+	var out []string
+	for _, v := range views {
+		for _, s := range v.Services {
+			switch {
+			case s.Paused:
+				out = append(out, fmt.Sprintf("%s: the rollout of release %d is paused (holdfast resume %s)", s.Name, s.Rollout.To, s.Name))
+			case s.Rollout.Phase == holdfast.RolledBack || s.Rollout.Phase == holdfast.Halted || s.Rollout.Phase == holdfast.RollingBack:
+				out = append(out, fmt.Sprintf("%s: %s: %s", s.Name, s.Rollout.Phase, s.Rollout.Reason))
+			}
+		}
+	}
+	if len(out) > 0 {
+		out = append([]string{""}, out...)
+	}
+	return out
 }
 
 // views returns the app that is asked for, or all.
