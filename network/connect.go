@@ -63,7 +63,7 @@ func (s *sandbox) reopenLocked(netnsPath string) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", netnsPath, err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	return s.openInner(ns)
 }
 

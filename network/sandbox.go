@@ -68,7 +68,7 @@ func (n *Network) prepare(ctx context.Context, sandboxID, netnsPath string) (*sa
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", netnsPath, err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	s, err := n.ensureVeth(n.linkName(sandboxID), ns)
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func inNamespace(ns netns.NsHandle, f func() error) error {
 			result <- fmt.Errorf("get own namespace: %w", err)
 			return // the locked thread ends with the goroutine
 		}
-		defer old.Close()
+		defer func() { _ = old.Close() }()
 		if err := netns.Set(ns); err != nil {
 			result <- fmt.Errorf("enter the sandbox's namespace: %w", err)
 			return

@@ -151,7 +151,7 @@ func mountImage(erofs string, dirs []string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open file system erofs: %w", err)
 	}
-	defer unix.Close(ctx)
+	defer func() { _ = unix.Close(ctx) }()
 	if err := unix.FsconfigSetString(ctx, "source", erofs); err != nil {
 		return nil, fmt.Errorf("name %s: %w", erofs, err)
 	}
@@ -175,7 +175,7 @@ func mountDirs(dirs []string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(at)
+	defer func() { _ = os.Remove(at) }()
 	flags := uintptr(unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC)
 	if err := unix.Mount("overlay", at, "overlay", flags, "lowerdir="+strings.Join(escaped, ":")); err != nil {
 		return nil, fmt.Errorf("mount the layers: %w", err)
