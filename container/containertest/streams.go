@@ -151,7 +151,7 @@ func testAttachClose(h *harness) {
 }
 
 func testTerminal(h *harness) {
-	id := h.start([]string{"resized"}, func(s *container.Spec) {
+	id := h.start([]string{"resized", "33"}, func(s *container.Spec) {
 		s.Stdin, s.OCI.Process.Terminal, s.OCI.Process.ConsoleSize = true, true, nil
 	}).ID
 	h.says(id, "ready")
@@ -320,7 +320,7 @@ func testExecMissing(h *harness) {
 
 func testExecTerminal(h *harness) {
 	id := h.start([]string{"sleep"}).ID
-	p, err := h.rt.Exec(h.Context(), id, container.ExecSpec{Args: []string{"/bin/prog", "resized"}, TTY: true, Rows: 20, Cols: 70})
+	p, err := h.rt.Exec(h.Context(), id, container.ExecSpec{Args: []string{"/bin/prog", "resized", "44"}, TTY: true, Rows: 20, Cols: 70})
 	must(h, err)
 	if p.Stderr() != nil {
 		h.Error("a terminal has no standard error of its own")

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -13,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container"
+	"github.com/holdfast/holdfast/container/linux/stdio"
 )
 
 // attachment is one reader of a container's output.
@@ -91,15 +92,20 @@ func (b *buffer) Read(p []byte) (int, error) {
 	return b.data.Read(p)
 }
 
-// Attach implements container.Runtime.
+// Attach implements container.Runtime. The Exec it returns is a *stdio.Exec.
 func (r *Runtime) Attach(_ context.Context, id string) (container.Exec, error) {
 	b, err := r.running(id)
 	if err != nil {
 		return nil, err
 	}
 	c := &connection{attachment: newAttachment(), r: r, b: b}
+	files, err := c.open()
+	if err != nil {
+		files.Close()
+		return nil, fmt.Errorf("attach to container %s: %w", id, err)
+	}
 	b.out.attach(c.attachment)
-	return c, nil
+	return stdio.NewExec(files, c), nil
 }
 
 // connection is an attachment to a container's own process.
@@ -109,51 +115,56 @@ type connection struct {
 	b *box
 }
 
-func (c *connection) tty() bool { return c.b.Spec.OCI.Process.Terminal }
-
-func (c *connection) Stdin() io.WriteCloser {
+// open makes the streams: pipes that get what the attachment does.
+func (c *connection) open() (files stdio.Files, err error) {
+	terminal := c.b.Spec.OCI.Process.Terminal
+	if files.Stdout, err = pump(c.stdout); err != nil {
+		return files, err
+	}
+	if !terminal {
+		if files.Stderr, err = pump(c.stderr); err != nil {
+			return files, err
+		}
+	}
 	switch {
-	case !c.b.Spec.Stdin:
-		return nil
-	case c.b.master != nil:
-		return keepOpen{c.b.master}
-	case c.b.stdin != nil:
-		return c.b.stdin
+	case terminal && c.b.master != nil:
+		files.Terminal, err = duplicate(c.b.master)
+	case c.b.Spec.Stdin && c.b.stdin != nil:
+		files.Stdin, err = duplicate(c.b.stdin)
 	}
-	return nil
+	return files, err
 }
 
-// keepOpen is a terminal: its end is for the program in it to decide.
-type keepOpen struct{ *os.File }
-
-func (keepOpen) Close() error { return nil }
-
-func (c *connection) Stdout() io.Reader { return c.stdout }
-
-func (c *connection) Stderr() io.Reader {
-	if c.tty() {
-		return nil
-	}
-	return c.stderr
-}
-
-func (c *connection) Resize(rows, cols uint16) error { return resize(c.b.master, rows, cols) }
-
-func resize(master *os.File, rows, cols uint16) error {
-	if master == nil {
-		return holdfast.Errorf(holdfast.ErrInvalid, "resize: there is no terminal")
-	}
-	conn, err := master.SyscallConn()
+// pump returns a pipe that gets what is read from b.
+func pump(b *buffer) (*os.File, error) {
+	reader, writer, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("make pipe: %w", err)
 	}
-	var serr error
-	err = conn.Control(func(fd uintptr) {
-		serr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
-	})
-	return errors.Join(err, serr)
+	go func() {
+		defer writer.Close()
+		_, _ = io.Copy(writer, b) // until the reader is gone or the container ended
+		b.end(io.EOF)
+	}()
+	return reader, nil
 }
 
+func duplicate(f *os.File) (*os.File, error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	copied, derr := -1, error(nil)
+	if err := conn.Control(func(fd uintptr) { copied, derr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, err
+	}
+	if derr != nil {
+		return nil, fmt.Errorf("duplicate descriptor: %w", derr)
+	}
+	return os.NewFile(uintptr(copied), f.Name()), nil
+}
+
+// Signal implements stdio.Control, as the rest.
 func (c *connection) Signal(sig syscall.Signal) error {
 	return c.r.Signal(context.Background(), c.b.Status.ID, sig)
 }
@@ -163,6 +174,14 @@ func (c *connection) Wait() (int, error) {
 	c.r.mu.Lock()
 	defer c.r.mu.Unlock()
 	return c.b.Status.ExitCode, nil
+}
+
+// CloseStdin ends the container's standard input for good: it has no other writer then than those attached.
+func (c *connection) CloseStdin() error {
+	if c.b.stdin == nil {
+		return nil
+	}
+	return ignore(c.b.stdin.Close(), os.ErrClosed)
 }
 
 func (c *connection) Close() error {

@@ -71,22 +71,32 @@ func lastWords(log, fallback string) string {
 	return words
 }
 
-// run starts cmd and waits for it. Where the unified hierarchy must be hidden it starts from a thread that has a mount
-// namespace of its own.
+// run starts cmd and waits for it.
 func (r *Runtime) run(cmd *exec.Cmd) error {
-	if !r.hidden {
-		return cmd.Run()
+	born := r.cfg.Children.Birth()
+	err := r.begin(cmd)
+	if err == nil {
+		r.cfg.Children.Add(cmd.Process.Pid)
 	}
-	err := onThread(func() error {
+	born()
+	if err != nil {
+		return err
+	}
+	defer r.cfg.Children.Remove(cmd.Process.Pid)
+	return cmd.Wait()
+}
+
+// begin starts cmd; where the unified hierarchy must be hidden, from a thread that has a mount namespace of its own.
+func (r *Runtime) begin(cmd *exec.Cmd) error {
+	if !r.hidden {
+		return cmd.Start()
+	}
+	return onThread(func() error {
 		if err := hideUnified(); err != nil {
 			return err
 		}
 		return cmd.Start()
 	})
-	if err != nil {
-		return err
-	}
-	return cmd.Wait()
 }
 
 func hideUnified() error {

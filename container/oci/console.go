@@ -3,9 +3,7 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -79,18 +77,6 @@ func (c *console) close() {
 		c.dir.Close()
 	}
 	os.RemoveAll(filepath.Clean(c.name)) // an empty directory may stay behind at worst
-}
-
-// terminalReader reads a terminal, whose end is EIO.
-type terminalReader struct{ f *os.File }
-
-// Read implements io.Reader.
-func (t terminalReader) Read(p []byte) (int, error) {
-	n, err := t.f.Read(p)
-	if errors.Is(err, unix.EIO) {
-		return n, io.EOF
-	}
-	return n, err
 }
 
 // bounded reports whether this process may have the capability of a number.

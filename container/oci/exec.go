@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,9 +19,10 @@ import (
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container"
+	"github.com/holdfast/holdfast/container/linux/stdio"
 )
 
-// Exec implements container.Runtime.
+// Exec implements container.Runtime. The Exec it returns is a *stdio.Exec.
 func (r *Runtime) Exec(ctx context.Context, id string, spec container.ExecSpec) (container.Exec, error) {
 	b, err := r.running(id)
 	if err != nil {
@@ -32,7 +32,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec container.ExecSpec) 
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", id, err)
 	}
-	return p, nil
+	return stdio.NewExec(p.files, p), nil
 }
 
 func (r *Runtime) exec(ctx context.Context, b *box, spec container.ExecSpec) (*process, error) {
@@ -71,20 +71,24 @@ func (r *Runtime) spawn(ctx context.Context, b *box, c command, spec container.E
 	if spec.TTY {
 		run = r.execTerminal
 	}
-	if err := run(ctx, b, p, c, spec); err != nil {
-		return nil, err
+	defer r.cfg.Children.Birth()()
+	err := run(ctx, b, p, c, spec)
+	if err == nil {
+		err = p.open(pidFile)
 	}
-	if err := p.open(pidFile); err != nil {
-		p.closeStreams()
+	if err != nil {
+		p.files.Close()
 		return nil, err
 	}
 	r.mu.Lock()
 	r.known[p.pid] = true
 	r.mu.Unlock()
+	r.cfg.Children.Add(p.pid)
 	p.reaped = func() {
+		r.cfg.Children.Remove(p.pid)
 		r.mu.Lock()
+		defer r.mu.Unlock()
 		delete(r.known, p.pid)
-		r.mu.Unlock()
 	}
 	return p, nil
 }
@@ -203,29 +207,22 @@ func mergeEnv(env, more []string) []string {
 }
 
 func (r *Runtime) execPipes(ctx context.Context, b *box, p *process, c command, _ container.ExecSpec) error {
-	var theirs [3]*os.File
-	var ours [3]*os.File
-	for i := range theirs {
+	for _, stream := range []struct {
+		theirs, ours **os.File
+		input        bool
+	}{{&c.stdin, &p.files.Stdin, true}, {&c.stdout, &p.files.Stdout, false}, {&c.stderr, &p.files.Stderr, false}} {
 		reader, writer, err := os.Pipe()
 		if err != nil {
-			p.closeStreams()
 			return fmt.Errorf("make pipe: %w", err)
 		}
-		theirs[i], ours[i] = writer, reader
-		if i == 0 {
-			theirs[i], ours[i] = reader, writer
+		if stream.input {
+			reader, writer = writer, reader
 		}
-		defer theirs[i].Close()
-		p.files = append(p.files, ours[i])
+		*stream.ours, *stream.theirs = reader, writer
+		defer writer.Close()
 	}
-	p.stdin, p.stdout, p.stderr = ours[0], ours[1], ours[2]
-	c.stdin, c.stdout, c.stderr = theirs[0], theirs[1], theirs[2]
 	c.args = append(c.args, b.Status.ID)
-	if err := r.call(ctx, c); err != nil {
-		p.closeStreams()
-		return err
-	}
-	return nil
+	return r.call(ctx, c)
 }
 
 func (r *Runtime) execTerminal(ctx context.Context, b *box, p *process, c command, spec container.ExecSpec) error {
@@ -238,28 +235,22 @@ func (r *Runtime) execTerminal(ctx context.Context, b *box, p *process, c comman
 	if err := r.call(ctx, c); err != nil {
 		return err
 	}
-	if p.master, err = console.accept(); err != nil {
+	if p.files.Terminal, err = console.accept(); err != nil {
 		return err
 	}
-	p.files, p.stdin, p.stdout = []*os.File{p.master}, keepOpen{p.master}, terminalReader{p.master}
 	if spec.Rows > 0 {
-		return resize(p.master, spec.Rows, spec.Cols)
+		return stdio.NewExec(p.files, p).Resize(spec.Rows, spec.Cols)
 	}
 	return nil
 }
 
-// process is an exec'd process.
+// process is an exec'd process: a stdio.Control.
 type process struct {
 	pid       int
 	startTime uint64
 	pidfd     *os.File
-	master    *os.File
-	files     []*os.File
-	stdin     io.WriteCloser
-	stdout    io.Reader
-	stderr    io.Reader
-
-	reaped func() // forgets the process
+	files     stdio.Files
+	reaped    func() // forgets the process
 
 	once sync.Once
 	code int
@@ -281,12 +272,6 @@ func (p *process) open(pidFile string) error {
 	return nil
 }
 
-func (p *process) Stdin() io.WriteCloser { return p.stdin }
-func (p *process) Stdout() io.Reader     { return p.stdout }
-func (p *process) Stderr() io.Reader     { return p.stderr }
-
-func (p *process) Resize(rows, cols uint16) error { return resize(p.master, rows, cols) }
-
 func (p *process) Signal(sig syscall.Signal) error { return sendSignal(p.pidfd, sig) }
 
 func (p *process) Wait() (int, error) {
@@ -300,21 +285,14 @@ func (p *process) Wait() (int, error) {
 	return p.code, p.err
 }
 
+// CloseStdin has nothing to do: the near end of the pipe is the only one.
+func (p *process) CloseStdin() error { return nil }
+
 // Close kills the process if it still runs, and reaps it.
 func (p *process) Close() error {
-	err := sendSignal(p.pidfd, syscall.SIGKILL)
-	if errors.Is(err, holdfast.ErrNotFound) {
-		err = nil
-	}
+	err := ignore(sendSignal(p.pidfd, syscall.SIGKILL), holdfast.ErrNotFound)
 	if err == nil {
 		_, err = p.Wait()
 	}
-	p.closeStreams()
 	return errors.Join(err, p.pidfd.Close())
-}
-
-func (p *process) closeStreams() {
-	for _, f := range p.files {
-		f.Close()
-	}
 }

@@ -24,6 +24,7 @@ func (r *Runtime) follow(b *box) {
 	code := unknownExit
 	if b.pidfd != nil {
 		c, err := waitPID(b.pidfd, b.Status.PID, b.StartTime)
+		r.cfg.Children.Remove(b.Status.PID)
 		if err != nil {
 			return // closed: the next Runtime sees to it
 		}

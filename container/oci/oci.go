@@ -45,9 +45,26 @@ type Config struct {
 	Init string
 	// BootID tells one boot of the machine from another: the kernel's boot_id.
 	BootID string
-	Log    *slog.Logger     // slog.Default()
-	Now    func() time.Time // time.Now
+	// Children is told of the processes that the runtime waits for, so that whoever reaps orphans in this process
+	// leaves them alone: nobody does.
+	Children Children
+	Log      *slog.Logger     // slog.Default()
+	Now      func() time.Time // time.Now
 }
+
+// Children knows whose children the processes below this one are.
+type Children interface {
+	// Birth says that a process is about to be made whose ID is not known yet, until done is called. Births overlap.
+	Birth() (done func())
+	Add(pid int)
+	Remove(pid int)
+}
+
+type noChildren struct{}
+
+func (noChildren) Birth() func() { return func() {} }
+func (noChildren) Add(int)       {}
+func (noChildren) Remove(int)    {}
 
 // Validate fills in the defaults and reports what is wrong.
 func (c *Config) Validate() error {
@@ -75,6 +92,9 @@ func (c *Config) Validate() error {
 		}
 		c.BootID = strings.TrimSpace(string(id))
 	}
+	if c.Children == nil {
+		c.Children = noChildren{}
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -101,13 +121,14 @@ type Runtime struct {
 // box is a sandbox, or a container.
 type box struct {
 	record
-	starting bool          // nobody may see it yet
-	pidfd    *os.File      // of a container that runs
-	out      *output       // of a container that runs
-	stdin    *os.File      // ours, with Spec.Stdin
-	master   *os.File      // of a terminal
-	ended    chan struct{} // closed when the status is Exited
-	removing sync.Mutex
+	starting   bool     // nobody may see it yet
+	pidfd      *os.File // of a container that runs
+	createdPID int
+	out        *output       // of a container that runs
+	stdin      *os.File      // ours, with Spec.Stdin
+	master     *os.File      // of a terminal
+	ended      chan struct{} // closed when the status is Exited
+	removing   sync.Mutex
 }
 
 var _ container.Runtime = (*Runtime)(nil)

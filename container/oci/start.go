@@ -29,11 +29,24 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) (container.Sta
 		r.mu.Lock()
 		delete(r.boxes, spec.ID)
 		r.mu.Unlock()
-		return container.Status{}, errors.Join(err, r.discard(context.WithoutCancel(ctx), b))
+		return container.Status{}, errors.Join(err, r.reapFailed(b), r.discard(context.WithoutCancel(ctx), b))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return b.Status, nil
+}
+
+// reapFailed ends the process of a container that was created and not started.
+func (r *Runtime) reapFailed(b *box) error {
+	if b.pidfd == nil {
+		return nil
+	}
+	if err := r.killCgroup(b.Status.ID); err != nil {
+		return err
+	}
+	_, err := waitPID(b.pidfd, b.createdPID, 0)
+	r.cfg.Children.Remove(b.createdPID)
+	return err
 }
 
 // reserve uses up the sandbox and takes the container's ID, on disk too.
@@ -89,20 +102,14 @@ func (r *Runtime) start(ctx context.Context, b *box) error {
 	if err := r.writeBundle(b); err != nil {
 		return err
 	}
-	if err := r.create(ctx, b); err != nil {
-		return err
-	}
-	pid, stat, err := readPIDFile(b.path(r, "pid"))
+	pid, startTime, err := r.make(ctx, b)
 	if err != nil {
-		return err
-	}
-	if b.pidfd, err = openPID(pid, stat.startTime); err != nil {
 		return err
 	}
 	if err := r.call(ctx, command{args: []string{"start", b.Status.ID}}); err != nil {
 		return err
 	}
-	b.StartTime = stat.startTime
+	b.StartTime = startTime
 	b.starting = false
 	if err := r.change(b, func(s *container.Status) { s.PID, s.Started = pid, r.cfg.Now() }); err != nil {
 		b.starting = true
@@ -110,6 +117,24 @@ func (r *Runtime) start(ctx context.Context, b *box) error {
 	}
 	r.work.Go(func() { r.follow(b) })
 	return nil
+}
+
+// make creates the container and opens its process.
+func (r *Runtime) make(ctx context.Context, b *box) (pid int, startTime uint64, err error) {
+	defer r.cfg.Children.Birth()()
+	if err := r.create(ctx, b); err != nil {
+		return 0, 0, err
+	}
+	pid, stat, err := readPIDFile(b.path(r, "pid"))
+	if err != nil {
+		return 0, 0, err
+	}
+	if b.pidfd, err = openPID(pid, stat.startTime); err != nil {
+		return 0, 0, err
+	}
+	b.createdPID = pid
+	r.cfg.Children.Add(pid)
+	return pid, stat.startTime, nil
 }
 
 // create has the program make the container, whose process waits for start.

@@ -133,6 +133,9 @@ func (r *Runtime) adopt(b *box) error {
 	if err != nil {
 		return err
 	}
+	if b.pidfd != nil {
+		r.cfg.Children.Add(b.Status.PID)
+	}
 	r.work.Go(func() { r.follow(b) })
 	return nil
 }

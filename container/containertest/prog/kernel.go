@@ -226,11 +226,19 @@ func terminal(p Process, _ []string) int {
 	return fail(p, err)
 }
 
-// resized: waits for SIGWINCH and prints the new size
+// resized ROWS: waits for SIGWINCH until the terminal has so many, and prints its size
 func resized(p Process, args []string) int {
 	fmt.Fprintln(p.Stdout, "ready")
-	<-p.Signals
-	return terminal(p, args)
+	for range p.Signals {
+		size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+		if err != nil {
+			return fail(p, err)
+		}
+		if strconv.Itoa(int(size.Row)) == args[0] {
+			break
+		}
+	}
+	return terminal(p, nil)
 }
 
 // tick: a line every few milliseconds
