@@ -17,7 +17,7 @@ import (
 
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/container/containertest"
-	"github.com/holdfast/holdfast/container/linux/internal/instant"
+	"github.com/holdfast/holdfast/internal/instant"
 	"github.com/holdfast/holdfast/container/logs"
 )
 
