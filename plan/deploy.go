@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -165,7 +166,7 @@ func difference(a, b *holdfast.Spec) string {
 		case "kindReason", "replicas", "ports,omitempty":
 		default:
 			if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
-				name, _, _ = cutComma(name)
+				name, _, _ = strings.Cut(name, ",")
 				return name
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/network/ipam"
@@ -136,5 +135,3 @@ func sameMap[T any](a, b map[string]T) bool {
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)
 }
-
-func cutComma(s string) (before, after string, found bool) { return strings.Cut(s, ",") }

@@ -98,9 +98,12 @@ func (w *work) fill() {
 }
 
 // releaseFor returns which release an empty slot gets, and whether that counts as a step of the update: while the new
-// release is unproven, a slot that it has not reached yet is healed with the stable one.
+// release is unproven, a slot that it has not reached yet is healed with the stable one; once it is halted, any is.
 func (w *work) releaseFor(s *slot) (release int, counts bool) {
 	target := w.svc.Release
+	if stable := w.fallback(target); stable != 0 && w.svc.Rollout.Phase == holdfast.Halted {
+		return stable, false
+	}
 	reached := s.successorDue() || s.latest != nil && s.latest.Release == target
 	if reached || w.fallback(target) == 0 {
 		return target, false

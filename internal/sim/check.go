@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/store"
@@ -82,7 +83,7 @@ func count(snap, seen *store.Snapshot, svc *holdfast.Service) counts {
 		}
 		c.alive++
 		c.slots[r.Slot]++
-		if contains(gone, r.Node) {
+		if slices.Contains(gone, r.Node) {
 			c.drained++
 		}
 		if reported && st.Ready {
@@ -131,7 +132,7 @@ func checkNew(before, after *store.Snapshot) error {
 		if _, old := before.Replicas.Get(id); old {
 			continue
 		}
-		if contains(drained(before), r.Node) {
+		if slices.Contains(drained(before), r.Node) {
 			return fmt.Errorf("%s was made on node %s, which is drained", id, r.Node)
 		}
 		rel, ok := after.Releases.Get(store.ReleaseKey(r.App, r.Service, r.Release))

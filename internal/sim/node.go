@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -217,5 +216,3 @@ func (s *Sim) anyFate() fate {
 	fates := []fate{good, good, good, slow, exitsAtOnce, neverReady, exitsSoon}
 	return fates[s.random.IntN(len(fates))]
 }
-
-func contains(list []string, s string) bool { return slices.Contains(list, s) }

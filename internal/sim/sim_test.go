@@ -9,7 +9,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "run this seed alone, with a trace")
-	seeds = flag.Uint64("seeds", 300, "how many seeds to run")
+	seeds = flag.Uint64("seeds", 250, "how many seeds to run")
 	steps = flag.Int("steps", 120, "of each run")
 )
 

@@ -118,11 +118,12 @@ func (s *Sim) current(name string) *holdfast.Release {
 
 func (s *Sim) spec(name, image string) holdfast.Spec {
 	second := holdfast.Duration(time.Second)
+	onFailure := []string{"rollback", "rollback", "pause", "continue"}[s.random.IntN(4)]
 	return holdfast.Spec{
 		Name: name, Kind: holdfast.Stateless, Mode: holdfast.Replicated, Image: image,
 		Restart: holdfast.Restart{Condition: "any", Delay: second / 10, MaxDelay: 30 * second, Window: 10 * second},
 		Update: holdfast.Update{
-			Order: "start-first", Parallelism: 1 + s.random.IntN(2), Monitor: 5 * second, FailureAction: "rollback", Deadline: 20 * second,
+			Order: "start-first", Parallelism: 1 + s.random.IntN(2), Monitor: 5 * second, FailureAction: onFailure, Deadline: 20 * second,
 		},
 		Rollback: holdfast.Update{Order: "start-first", FailureAction: "pause", Deadline: 20 * second},
 		Networks: []holdfast.Attachment{{Network: "default"}},
