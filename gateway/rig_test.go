@@ -29,38 +29,56 @@ type rig struct {
 	gw    *Gateway
 	log   *bytes.Buffer
 	addr  string // of the routes' listener
+	end   func() // of the gateway
 }
 
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := store.Open(context.WithoutCancel(ctx), mem.New())
+	t.Cleanup(cancel)
+	st, err := store.Open(ctx, mem.New())
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, ctx: ctx, store: st, log: &bytes.Buffer{}}
+	r.run(change)
+	t.Cleanup(func() { r.end() })
+	return r
+}
+
+// run starts a gateway on the rig's store.
+func (r *rig) run(change func(*Config)) {
+	r.t.Helper()
 	cfg := Config{
-		State: st, NodeID: "n1", Listen: []string{"127.0.0.1:0"}, Grace: 100 * time.Millisecond,
+		State: r.store, NodeID: "n1", Listen: []string{"127.0.0.1:0"}, Grace: 100 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: r.log}, nil)),
 	}
 	if change != nil {
 		change(&cfg)
 	}
+	var err error
 	if r.gw, err = New(cfg); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	if addrs := r.gw.HTTPAddrs(); len(addrs) > 0 {
 		r.addr = addrs[0].String()
 	}
+	ctx, cancel := context.WithCancel(r.ctx)
 	done := make(chan error, 1)
 	go func() { done <- r.gw.Run(ctx) }()
-	t.Cleanup(func() {
+	r.end = func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
+			r.t.Errorf("run: %v", err)
 		}
-	})
-	return r
+	}
+}
+
+// restart ends the gateway and starts another on the same store.
+func (r *rig) restart(change func(*Config)) {
+	r.t.Helper()
+	r.end()
+	r.run(change)
 }
 
 type lockedWriter struct {

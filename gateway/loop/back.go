@@ -117,9 +117,14 @@ func (l *loop) backTimeout(b *conn) {
 
 // backRead takes what a replica sent, for as long as the client takes it.
 func (l *loop) backRead(b *conn) {
-	for gen := b.gen; b.gen == gen && b.x != nil && !b.peer.blocked(); {
+	gen := b.gen
+	for i := 0; b.gen == gen && b.x != nil && !b.peer.blocked(); i++ {
 		if b.phase == relaying {
 			l.relayRead(b)
+			return
+		}
+		if i == share {
+			l.later(b)
 			return
 		}
 		n, ok := l.read(b, l.backBuf)

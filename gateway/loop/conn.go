@@ -107,7 +107,7 @@ func (l *loop) release(c *conn) {
 	l.free = c
 }
 
-const bufferSize = 16 << 10
+const bufferSize = 4 << 10
 
 // buffer returns an empty buffer.
 func (l *loop) buffer() []byte {
@@ -121,7 +121,7 @@ func (l *loop) buffer() []byte {
 
 // putBuffer takes a buffer back, if it is worth keeping.
 func (l *loop) putBuffer(b []byte) {
-	if cap(b) >= bufferSize && cap(b) <= 4*bufferSize && len(l.buffers) < 1024 {
+	if cap(b) >= bufferSize && cap(b) <= 4*bufferSize && len(l.buffers) < 4096 {
 		l.buffers = append(l.buffers, b[:0])
 	}
 }

@@ -77,7 +77,12 @@ func (l *loop) frontResume(c *conn, gen uint32) {
 
 // frontRead takes requests from a client for as long as there is input and none is being answered.
 func (l *loop) frontRead(c *conn) {
-	for gen := c.gen; c.gen == gen && !c.blocked() && !c.closing; {
+	gen := c.gen
+	for n := 0; c.gen == gen && !c.blocked() && !c.closing; n++ {
+		if n == share {
+			l.later(c)
+			return
+		}
 		switch c.phase {
 		case readHead:
 			if !l.readHead(c) {

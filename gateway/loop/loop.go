@@ -28,6 +28,7 @@ type loop struct {
 	wheel   wheel
 	pools   map[*upstream.Endpoint]*pool
 	sites   map[int32]*site // by listening fd
+	todo    []unfinished
 	random  uint64
 	serial  uint64 // of exchanges
 
@@ -117,14 +118,14 @@ func (l *loop) run(ctx context.Context) {
 			return
 		}
 		n := 0
-		if busy {
+		if busy || len(l.todo) > 0 {
 			n = epollNow(l.epoll, events)
 			if l.now-turn > goschedEvery {
 				turn = l.now
 				runtime.Gosched()
 			}
 		}
-		if n == 0 {
+		if n == 0 && len(l.todo) == 0 {
 			n = l.block(events)
 			turn = l.now
 		}
@@ -132,7 +133,41 @@ func (l *loop) run(ctx context.Context) {
 		for i := range events[:n] {
 			l.handle(&events[i])
 		}
+		l.goOn()
 	}
+}
+
+// share is how many reads or requests a connection may have in a row while others wait.
+const share = 16
+
+// unfinished is a connection that had its share and has more to do.
+type unfinished struct {
+	conn *conn
+	gen  uint32
+}
+
+// later has goOn resume c after all others had their turn.
+func (l *loop) later(c *conn) { l.todo = append(l.todo, unfinished{c, c.gen}) }
+
+// goOn resumes the connections that were put off before it was called.
+func (l *loop) goOn() {
+	n := len(l.todo)
+	for i := range n {
+		c, gen := l.todo[i].conn, l.todo[i].gen
+		switch {
+		case c.gen != gen:
+		case c.phase == relaying:
+			l.relayRead(c)
+		case c.front:
+			l.frontRead(c)
+		case c.x != nil:
+			front := c.peer
+			fgen := front.gen
+			l.backRead(c)
+			l.frontResume(front, fgen)
+		}
+	}
+	l.todo = l.todo[:copy(l.todo, l.todo[n:])]
 }
 
 // block waits for events, or for the next deadline.

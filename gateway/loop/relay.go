@@ -35,7 +35,11 @@ func (l *loop) startRelay(x *exchange, head, first []byte) {
 // relayRead moves bytes from c to its peer, for as long as the peer takes them.
 func (l *loop) relayRead(c *conn) {
 	p, x := c.peer, c.x
-	for !p.blocked() {
+	for i := 0; !p.blocked(); i++ {
+		if i == share {
+			l.later(c)
+			return
+		}
 		n, ok := l.read(c, l.frontBuf)
 		if !ok {
 			l.endRelay(c)

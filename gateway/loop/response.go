@@ -18,6 +18,9 @@ const (
 	untilClose // passed on in chunks
 )
 
+// copyUpTo is how long a body is copied behind its head rather than sent by a gathering call, which costs more.
+const copyUpTo = 4 << 10
+
 // responseHeadBytes bounds the head of a response.
 const responseHeadBytes = 64 << 10
 
@@ -158,6 +161,8 @@ func (l *loop) passOn(x *exchange, data, head []byte) {
 		head = strconv.AppendInt(head, int64(n), 16)
 		head = append(head, "\r\n"...)
 		ok = l.write(c, head, data[:n], crlf)
+	case n > 0 && len(head) > 0 && n <= copyUpTo:
+		ok = l.write(c, append(head, data[:n]...))
 	case n > 0 && len(head) > 0:
 		ok = l.write(c, head, data[:n])
 	case n > 0:
