@@ -133,3 +133,9 @@ func (c *cleaner) hostPort(h HostPort) {
 	}
 	c.out.HostPorts = append(c.out.HostPorts, h)
 }
+
+// Validate returns what Apply would leave out of t and why, or nil.
+func (t Table) Validate() error {
+	_, err := sound(t)
+	return err
+}
