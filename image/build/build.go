@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +53,11 @@ func Build(ctx context.Context, src holdfast.ImageSource, opt Options) (Result, 
 	if err := os.MkdirAll(opt.CacheDir, 0o700); err != nil {
 		return Result{}, fmt.Errorf("build %s: %w", src.Ref, err)
 	}
-	res, err := b.build(ctx, src)
+	err := b.expire()
+	var res Result
+	if err == nil {
+		res, err = b.build(ctx, src)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("build %s: %w", src.Ref, err)
 	}
@@ -112,13 +117,39 @@ func (b *builder) cached(repo, tag string, fill func(path string) error) (Result
 	}
 	defer unlock()
 	if _, err := os.Stat(res.Path); err == nil && !b.Rebuild {
-		return res, nil
+		return res, touch(res.Path)
 	}
 	tmp := filepath.Join(b.CacheDir, tag+".tmp")
 	if err := fill(tmp); err != nil {
 		return Result{}, errors.Join(err, removeIfThere(tmp))
 	}
 	return res, os.Rename(tmp, res.Path)
+}
+
+// unusedFor is how long an image that no build asks for stays in the cache.
+const unusedFor = 30 * 24 * time.Hour
+
+func touch(path string) error {
+	now := time.Now()
+	return os.Chtimes(path, now, now)
+}
+
+// expire removes images from the cache that no build has asked for in a long time.
+func (b *builder) expire() error {
+	images, err := filepath.Glob(filepath.Join(b.CacheDir, "*.tar"))
+	if err != nil {
+		return err
+	}
+	for _, path := range images {
+		info, err := os.Stat(path)
+		if err == nil && time.Since(info.ModTime()) > unusedFor {
+			err = removeIfThere(path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func removeIfThere(path string) error {

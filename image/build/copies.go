@@ -1,6 +1,7 @@
 package build
 
 import (
+	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/holdfast/holdfast"
 )
@@ -78,4 +80,52 @@ func hashTree(h io.Writer, root string) (newest int64, err error) {
 		return err
 	})
 	return newest, err
+}
+
+// writeCopies writes a layer of what is to be copied, owned by root. Links are copied as what they lead to.
+func writeCopies(w io.Writer, copies []copied) error {
+	tw := tar.NewWriter(w)
+	for _, c := range copies {
+		if err := writeTree(tw, c); err != nil {
+			return fmt.Errorf("copy to %s: %w", c.To, err)
+		}
+	}
+	return tw.Close()
+}
+
+func writeTree(tw *tar.Writer, c copied) error {
+	return filepath.WalkDir(c.from, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(c.from, path)
+		if err != nil {
+			return err
+		}
+		h := &tar.Header{
+			Name: strings.TrimPrefix(filepath.Join(c.To, rel), "/"), Mode: int64(info.Mode().Perm()), ModTime: info.ModTime(),
+		}
+		switch {
+		case info.IsDir():
+			h.Typeflag, h.Name = tar.TypeDir, h.Name+"/"
+			return tw.WriteHeader(h)
+		case !info.Mode().IsRegular():
+			return holdfast.Errorf(holdfast.ErrInvalid, "%s is neither a file nor a directory", path)
+		}
+		h.Size = info.Size()
+		if err := tw.WriteHeader(h); err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(tw, f)
+		return err
+	})
 }

@@ -50,19 +50,55 @@ func (b *builder) debian(ctx context.Context, repo string, src holdfast.DebianSo
 	if err := checkDebian(&src, host); err != nil {
 		return Result{}, err
 	}
-	copied, newest, err := hashCopies(src.Copy)
+	copies, newest, err := hashCopies(src.Copy)
 	if err != nil {
 		return Result{}, err
 	}
 	src.Copy = nil // its content counts, not where it comes from
-	tag, err := key("debian", src, copied, fixupScript)
+	tag, err := key("debian", src, copies, fixupScript, setupScript)
 	if err != nil {
 		return Result{}, err
 	}
 	return b.cached(repo, tag, func(out string) error {
-		d := &debianBuild{builder: b, src: src, host: host, copies: copied, epoch: newest}
+		if len(copies) > 0 && len(src.Run) == 0 {
+			return b.debianWithFiles(ctx, repo, src, copies, out)
+		}
+		d := &debianBuild{builder: b, src: src, host: host, copies: copies, epoch: newest}
 		return d.run(ctx, out)
 	})
+}
+
+// debianWithFiles makes an image of two layers: the packages, which are taken from the cache, and the user's files. To
+// change a page is so a matter of milliseconds. Commands, which may work on the files, do not allow it.
+func (b *builder) debianWithFiles(ctx context.Context, repo string, src holdfast.DebianSource, copies []copied, out string) error {
+	whole := &builder{Options: b.Options}
+	whole.Has = nil // the layer is needed, wherever its image is
+	base, err := whole.debian(ctx, repo, src)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(base.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	layers, err := readLayout(f)
+	if err != nil {
+		return fmt.Errorf("read cached image %s: %w", base.Path, err)
+	}
+	files, err := newLayerFile(b.CacheDir)
+	if err != nil {
+		return err
+	}
+	defer files.remove()
+	if err := writeCopies(files, copies); err != nil {
+		return err
+	}
+	top, err := files.finish()
+	if err != nil {
+		return err
+	}
+	return writeLayout(out, debianConfig, append(layers, top)...)
 }
 
 // checkDebian checks src and fills in defaults.
@@ -123,19 +159,23 @@ func (d *debianBuild) run(ctx context.Context, out string) error {
 	if err != nil {
 		return err
 	}
-	layer, err := newLayerFile(work)
+	file, err := newLayerFile(work)
 	if err != nil {
 		return err
 	}
-	defer layer.remove()
+	defer file.remove()
 	cmd := exec.Command("mmdebstrap", args...)
-	cmd.Stdout = layer
+	cmd.Stdout = file
 	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.epoch), "LC_ALL=C.UTF-8")
 	output, err := d.builder.run(ctx, cmd)
 	if err != nil {
 		return explainDebian(err, output, d.src.Suite)
 	}
-	return writeLayout(out, layer, debianConfig)
+	l, err := file.finish()
+	if err != nil {
+		return err
+	}
+	return writeLayout(out, debianConfig, l)
 }
 
 // arguments writes the files that mmdebstrap needs into work and returns its arguments.

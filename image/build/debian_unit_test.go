@@ -222,12 +222,7 @@ func TestTarSource(t *testing.T) {
 		}
 	}
 	good := filepath.Join(dir, "good.tar")
-	layer, err := newLayerFile(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer layer.remove()
-	if err := writeLayout(good, layer, debianConfig); err != nil {
+	if err := writeLayout(good, debianConfig); err != nil {
 		t.Fatal(err)
 	}
 	res, err := Build(t.Context(), holdfast.ImageSource{Ref: "a/b", Tar: good}, Options{CacheDir: dir})
@@ -253,5 +248,37 @@ func TestFullDiskDuringBuild(t *testing.T) {
 	grow(t, cache, 64<<20)
 	if res, err := Build(t.Context(), src, Options{CacheDir: cache}); err != nil || res.Path == "" {
 		t.Errorf("with room: %+v, %v", res, err)
+	}
+}
+
+// TestFilesAreALayerOfTheirOwn changes a file of an image: the packages' layer stays, and mmdebstrap does not run.
+func TestFilesAreALayerOfTheirOwn(t *testing.T) {
+	needMmdebstrap(t)
+	page := filepath.Join(t.TempDir(), "page")
+	build := func(text string) image.Image {
+		t.Helper()
+		if err := os.WriteFile(page, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		_, img := importInto(t, holdfast.ImageSource{Ref: "a/b", Debian: &holdfast.DebianSource{
+			Packages: []string{"netbase"}, Copy: map[string]string{"/bin/page": page},
+		}}, Options{CacheDir: sharedCache})
+		return img
+	}
+	one := build("one")
+	t.Setenv("PATH", t.TempDir())
+	two := build("two")
+	if len(one.Layers) != 2 || one.Layers[0] != two.Layers[0] || one.Layers[1] == two.Layers[1] {
+		t.Errorf("layers are %v and %v", one.Layers, two.Layers)
+	}
+}
+
+func TestDebianImageIsReproducible(t *testing.T) {
+	needMmdebstrap(t)
+	src := holdfast.ImageSource{Ref: "a/b", Debian: &holdfast.DebianSource{Packages: []string{"netbase"}, Run: []string{"date > /built; touch -d @0 /built; : > /built"}}}
+	_, one := importInto(t, src, Options{CacheDir: t.TempDir()})
+	_, two := importInto(t, src, Options{CacheDir: t.TempDir()})
+	if one.Digest != two.Digest {
+		t.Errorf("two builds give %s and %s", one.Digest, two.Digest)
 	}
 }

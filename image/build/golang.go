@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -32,11 +31,11 @@ func (b *builder) golang(ctx context.Context, repo string, src holdfast.GoSource
 	if err != nil {
 		return Result{}, err
 	}
-	layer, err := newLayerFile(work)
+	out, err := newLayerFile(work)
 	if err != nil {
 		return Result{}, err
 	}
-	defer layer.remove()
+	defer out.remove()
 	cfg := v1.Config{
 		Entrypoint: []string{"/" + filepath.Base(binary)}, User: nonroot, WorkingDir: "/",
 		Env: []string{"PATH=/", "HOME=/tmp"},
@@ -45,14 +44,18 @@ func (b *builder) golang(ctx context.Context, repo string, src holdfast.GoSource
 	if zones != nil {
 		cfg.Env = append(cfg.Env, "ZONEINFO=/zoneinfo.zip")
 	}
-	if err := writeGoLayer(layer, binary, zones); err != nil {
+	if err := writeGoLayer(out, binary, zones); err != nil {
 		return Result{}, err
 	}
-	tag, err := key("go", sum(layer.diffID), cfg)
+	l, err := out.finish()
 	if err != nil {
 		return Result{}, err
 	}
-	return b.cached(repo, tag, func(out string) error { return writeLayout(out, layer, cfg) })
+	tag, err := key("go", l.diffID, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	return b.cached(repo, tag, func(path string) error { return writeLayout(path, cfg, l) })
 }
 
 // compile runs go build and returns the binary, which has the name that Go gives it.
@@ -143,14 +146,4 @@ func writeGoLayer(w io.Writer, binary string, zones []byte) error {
 		return err
 	}
 	return tw.Close()
-}
-
-func writeFile(tw *tar.Writer, name string, mode int64, r io.Reader, size int64) error {
-	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: size}); err != nil {
-		return err
-	}
-	if _, err := io.Copy(tw, r); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
 }
