@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -246,5 +248,40 @@ func TestHTTP10(t *testing.T) {
 		if err != nil || !strings.HasSuffix(string(all), "\r\n\r\nonetwo") {
 			t.Errorf("got %q, %v: want the plain body, ended by the close", all, err)
 		}
+	})
+}
+
+// TestAnswerBeforeTheBodyIsSent has a replica refuse an upload without reading it.
+func TestAnswerBeforeTheBodyIsSent(t *testing.T) {
+	onEach(t, func(t *testing.T, engine func(*Config)) {
+		r, port := newRig(t, engine), freePort(t)
+		r.deploy(1, httpSpec(port))
+		rep := r.serveRaw(1, port, func(c net.Conn) {
+			defer c.Close()
+			br := bufio.NewReader(c)
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+			br.Peek(1)
+		})
+		for _, size := range []int{100_000, 20 << 20} {
+			_, br := r.raw(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nstart", size))
+			resp, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(resp.Body); resp.StatusCode != 413 || string(body) != "big" || err != nil {
+				t.Errorf("%d bytes: got %d %q, %v", size, resp.StatusCode, body, err)
+			}
+			resp, err = r.client().Post("http://"+r.addr+"/", "", bytes.NewReader(make([]byte, size)))
+			if err != nil {
+				continue // a client may fail on writing before it looks for an answer
+			}
+			if resp.StatusCode != 413 {
+				t.Errorf("%d bytes at once: got %d", size, resp.StatusCode)
+			}
+		}
+		r.eventually("nothing in flight", func() bool { n, _ := r.gw.InFlight(rep.id); return n == 0 })
 	})
 }

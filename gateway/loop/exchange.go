@@ -213,7 +213,8 @@ func (l *loop) sendRequest(x *exchange) {
 		case errno == unix.EINTR:
 			continue
 		case errno != 0:
-			l.backFailed(b, upstream.ErrBroken)
+			b.readable = true // it may have answered before it closed: an answer goes first
+			l.backRead(b)
 			return
 		}
 		x.sent += n
