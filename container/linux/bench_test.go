@@ -17,8 +17,8 @@ import (
 
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/container/containertest"
-	"github.com/holdfast/holdfast/internal/instant"
 	"github.com/holdfast/holdfast/container/logs"
+	"github.com/holdfast/holdfast/internal/instant"
 )
 
 // BenchmarkStart measures from the call of Start, in a parked sandbox, to the first instruction of a static program
