@@ -20,6 +20,7 @@ import (
 
 // adopt takes over what an earlier runtime left, and removes what belongs to nothing.
 func (r *Runtime) adopt() error {
+	r.vault.adopt()
 	if err := r.adoptBoxes(); err != nil {
 		return fmt.Errorf("adopt sandboxes: %w", err)
 	}
@@ -82,12 +83,7 @@ func (r *Runtime) adoptContainer(rec *record) error {
 	if c.cgroup, err = newCgroup(r.cfg.CgroupParent, rec.Status.Sandbox.ID); err != nil {
 		return err
 	}
-	if rec.Boot == r.cfg.BootID {
-		c.pidfd, err = openProcess(rec.Status.PID, rec.StartTime)
-	} else {
-		err = errors.New("the machine was restarted")
-	}
-	if err != nil {
+	if c.pidfd, err = r.findProcess(rec); err != nil {
 		r.cfg.Log.Warn("container ended unseen", "container", c.id, "reason", err)
 		return r.buryContainer(c)
 	}
@@ -95,6 +91,7 @@ func (r *Runtime) adoptContainer(rec *record) error {
 		c.now.Phase = container.Paused
 	}
 	r.ids.share(rec.Status.Sandbox.UIDs)
+	r.vault.use(rec.Slots)
 	r.zygote.family.add(rec.Status.PID)
 	if err := c.watch(c.pidfd); err != nil {
 		return err
@@ -102,6 +99,17 @@ func (r *Runtime) adoptContainer(rec *record) error {
 	c.io = r.reopenStreams(rec)
 	r.background.Go(func() { r.await(c) })
 	return nil
+}
+
+// findProcess returns a pidfd of the container's first process, alive or not, that tells how it ended.
+func (r *Runtime) findProcess(rec *record) (int, error) {
+	if rec.Boot != r.cfg.BootID {
+		return -1, errors.New("the machine was restarted")
+	}
+	if fd, err := r.vault.take(rec.Slots.Process); err == nil {
+		return fd, nil
+	}
+	return openProcess(rec.Status.PID, rec.StartTime)
 }
 
 // buryContainer records the end of a container that nobody can tell more about.
@@ -128,7 +136,7 @@ func (r *Runtime) removeLayer(c *ctr) error {
 func (r *Runtime) reopenStreams(rec *record) *streams {
 	s := &streams{
 		dir: r.pipeDir(rec.Status.Sandbox.ID), ends: [3]int{-1, -1, -1}, log: stdio.NewLog(rec.Log, r.cfg.Now),
-		tty: rec.Keeper.take(keepTerminal, "terminal"), stdin: rec.Keeper.take(keepStdin, "stdin"),
+		tty: r.vault.takeFile(rec.Slots.Terminal, "terminal"), stdin: r.vault.takeFile(rec.Slots.Stdin, "stdin"),
 	}
 	defer s.start()
 	open := func(stream *stdio.Stream, err error) *stdio.Stream {

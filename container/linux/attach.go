@@ -88,7 +88,11 @@ func (a *attached) Wait() (int, error) {
 }
 
 // CloseStdin implements stdio.Control: the container reads to the end of what was written.
-func (a *attached) CloseStdin() error { return errors.Join(a.c.io.closeStdin(), a.c.record.Keeper.kill()) }
+func (a *attached) CloseStdin() error {
+	var slot int
+	err := a.c.save(a.r, false, func(rec *record) { slot, rec.Slots.Stdin = rec.Slots.Stdin, 0 })
+	return errors.Join(err, a.c.io.closeStdin(), a.r.vault.drop(slot))
+}
 
 // Close implements stdio.Control.
 func (a *attached) Close() error { return nil }

@@ -22,10 +22,11 @@ type ctr struct {
 	done   chan struct{} // closed when it ended and its exit is on disk
 	pidfd  int
 	proc   *os.File // pidfd, to wait for
-	keep   *child   // the keeper of its streams; nil: none, or an earlier runtime's
 
-	mu     sync.Mutex
-	now    container.Status
+	mu  sync.Mutex
+	now container.Status
+
+	saving sync.Mutex
 	record record
 }
 
@@ -72,19 +73,42 @@ func (s *starting) record() error {
 	c.record = record{
 		Version: recordVersion, Boot: r.cfg.BootID, StartTime: startTime, Status: c.now,
 		Process: s.spec.OCI.Process, Seccomp: s.spec.OCI.Linux.Seccomp, User: s.spec.User, Groups: s.spec.Groups,
-		Log: s.spec.Log, Stdin: s.spec.Stdin,
+		Log: s.spec.Log, Stdin: s.spec.Stdin, Slots: s.slots,
 	}
 	s.ctr = c
 	return c.record.write(r.recordPath(c), false)
 }
 
-// keep gives the streams that need it a keeper, and writes that down.
-func (s *starting) keep() (err error) {
-	c := s.ctr
-	if c.keep, c.record.Keeper, err = s.r.startKeeper(s.io, s.box.child.pidfd); err != nil || c.keep == nil {
-		return err
+// keepStreams puts into the vault what would be lost with this process.
+func (s *starting) keepStreams() error {
+	for _, kept := range []struct {
+		slot int
+		file *os.File
+	}{{s.slots.Terminal, s.io.tty}, {s.slots.Stdin, s.io.stdin}} {
+		if kept.file == nil {
+			continue
+		}
+		if err := s.r.vault.put(kept.slot, rawFD(kept.file)); err != nil {
+			return err
+		}
 	}
-	return c.record.write(s.r.recordPath(c), false)
+	return nil
+}
+
+func rawFD(f *os.File) int {
+	own := -1
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { own = int(fd) }) // the kernel refuses -1
+	}
+	return own
+}
+
+// save changes the container's record and writes it.
+func (c *ctr) save(r *Runtime, durable bool, change func(*record)) error {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	change(&c.record)
+	return c.record.write(r.recordPath(c), durable)
 }
 
 func (r *Runtime) recordPath(c *ctr) string {
@@ -107,6 +131,9 @@ func (r *Runtime) started(s *starting) container.Status {
 	r.change(c, func(*container.Status) {})
 	status := c.status()
 	r.background.Go(func() {
+		if err := r.vault.put(s.slots.Process, c.pidfd); err != nil {
+			r.cfg.Log.Warn("keep process", "container", c.id, "err", err)
+		}
 		s.close()
 		s.box.close()
 		r.forgetBox(s.box.sandbox.ID)
@@ -141,8 +168,8 @@ func (s *starting) abort() {
 		s.io.close()
 	}
 	r.discard(s.box)
-	if s.ctr != nil && s.ctr.keep != nil {
-		s.ctr.keep.wait()
+	if err := r.vault.drop(s.slots.list()...); err != nil {
+		r.cfg.Log.Warn("empty vault", "container", s.spec.ID, "err", err)
 	}
 	r.dropImage(s.image)
 	r.mu.Lock()
@@ -157,9 +184,6 @@ func (c *ctr) letGo() {
 	}
 	c.proc.Close()
 	c.io.letGo()
-	if c.keep != nil {
-		c.keep.close()
-	}
 }
 
 // await waits for the container's end, and cleans up after it.
@@ -183,8 +207,7 @@ func (r *Runtime) ended(c *ctr, code int, oom bool) {
 	finish := func(s *container.Status) {
 		s.Phase, s.ExitCode, s.OOM, s.Finished = container.Exited, code, oom, r.cfg.Now()
 	}
-	finish(&c.record.Status)
-	if err := c.record.write(r.recordPath(c), true); err != nil {
+	if err := c.save(r, true, func(rec *record) { finish(&rec.Status) }); err != nil {
 		r.cfg.Log.Error("record exit", "container", c.id, "err", err)
 	}
 	r.change(c, finish)
@@ -197,8 +220,8 @@ func (r *Runtime) release(c *ctr) {
 		r.cfg.Log.Warn("remove cgroup", "container", c.id, "err", err)
 	}
 	c.proc.Close()
-	if c.keep != nil {
-		c.keep.wait() // it saw the end too
+	if err := r.vault.drop(c.record.Slots.list()...); err != nil {
+		r.cfg.Log.Warn("empty vault", "container", c.id, "err", err)
 	}
 	r.ids.drop(c.status().Sandbox.UIDs)
 	r.dropImage(c.image)

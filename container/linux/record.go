@@ -33,7 +33,7 @@ type record struct {
 	Seccomp   *specs.LinuxSeccomp `json:"seccomp,omitempty"` // likewise
 	User      string              `json:"user,omitempty"`    // likewise, looked up again
 	Groups    []string            `json:"groups,omitempty"`
-	Keeper    *keeper             `json:"keeper,omitempty"`
+	Slots     slots               `json:"slots,omitzero"` // what the vault keeps of it
 }
 
 // write replaces the file at path by the record. durable waits for the disk: what is running is lost with the power

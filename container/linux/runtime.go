@@ -29,6 +29,7 @@ type Runtime struct {
 	zygote     zygote
 	ids        *idRanges
 	visitors   visitors
+	vault      vault
 	images     images
 	bounding   uint64 // capabilities of this process
 	lastCap    int
@@ -80,7 +81,7 @@ func New(cfg Config) (*Runtime, error) {
 }
 
 func (r *Runtime) open() (err error) {
-	r.zygote.sock, r.lockFD = -1, -1
+	r.zygote.sock, r.lockFD, r.vault.runtime = -1, -1, r
 	if r.cfg.BootID == "" {
 		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 		if err != nil {
@@ -153,6 +154,7 @@ func (r *Runtime) Close() error {
 }
 
 func (r *Runtime) close() {
+	r.vault.close()
 	if r.zygote.self != nil {
 		r.zygote.close()
 	}

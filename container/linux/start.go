@@ -38,6 +38,7 @@ type starting struct {
 	pts    int // a descriptor of its /dev/pts, for the terminal; -1: none
 	io     *streams
 	ctr    *ctr
+	slots  slots
 }
 
 // Start runs spec in a parked sandbox. It implements container.Runtime.
@@ -87,16 +88,28 @@ func (s *starting) start() (container.Status, error) {
 	if err := s.decide(); err != nil {
 		return container.Status{}, err
 	}
+	s.reserveSlots()
 	recorded := make(chan error, 1)
 	go func() { recorded <- s.record() }() // beside the rest: the disk may be busy
 	err := s.build()
 	if err = errors.Join(err, <-recorded); err != nil {
 		return container.Status{}, err
 	}
-	if err := s.keep(); err != nil {
+	if err := s.keepStreams(); err != nil {
 		return container.Status{}, err
 	}
 	return s.run()
+}
+
+// reserveSlots reserves room in the vault for what is put there later.
+func (s *starting) reserveSlots() {
+	v := &s.r.vault
+	s.slots.Process = v.reserve()
+	if s.spec.OCI.Process.Terminal {
+		s.slots.Terminal = v.reserve()
+	} else if s.spec.Stdin {
+		s.slots.Stdin = v.reserve()
+	}
 }
 
 // build makes the container around the waiting process.
