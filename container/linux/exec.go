@@ -226,20 +226,21 @@ func (r *Runtime) inject(c *ctr, l *launch, ends []int) (*process, error) {
 		return nil, fmt.Errorf("attach process to cgroup: %w", err)
 	}
 	status := c.status()
+	var enter program
+	// By the pidfd of the container's first process, not its number: that may be another's by now.
+	enter.do("enter container", unix.SYS_SETNS, reg(1), namespacesOf(status.Sandbox))
+	enter.do("clone", initproc.OpFork, unix.CLONE_PARENT)
+	child, err := helper.fork(&enter, c.pidfd)
+	if err != nil {
+		return nil, err
+	}
 	var p program
-	// The pidfd of the container's first process, not its number: that may be another's by now.
-	p.do("enter container", unix.SYS_SETNS, reg(regStdin+3), namespacesOf(status.Sandbox))
-	p.do("clone", initproc.OpFork, unix.CLONE_PARENT)
 	if status.Sandbox.UIDs != 0 {
 		p.do("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		p.do("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
 	}
 	l.perform(&p)
-	child, err := helper.fork(&p, append(slices.Clone(ends), c.pidfd)...)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := p.receive(child.ctl)
+	answer, err := p.run(child.ctl, ends...)
 	if err == nil && !answer.gone {
 		err = errors.New("process answered out of turn")
 	}

@@ -158,12 +158,12 @@ func (r *Runtime) spawnBeside(b *box) error {
 	var p program
 	p.do("join namespaces of "+b.sandbox.Opt.NetOf, unix.SYS_SETNS, reg(1), join)
 	p.do("clone", initproc.OpFork, cloneFlags(b.sandbox.Opt)|unix.CLONE_PARENT)
-	p.do("answer", initproc.OpAnswer)
 	b.child, err = first.fork(&p, other)
 	return err
 }
 
-// fork runs a program with an OpFork in it; c is used up and the new process, a child of ours as well, returned.
+// fork runs a program that ends in OpFork; c is used up and the new process, a child of ours as well, returned. It waits
+// for a program.
 func (c *child) fork(p *program, files ...int) (*child, error) {
 	c.family.births.RLock()
 	defer c.family.births.RUnlock()
@@ -195,11 +195,6 @@ const (
 // prepare runs what a child can do before it knows its container.
 func (b *box) prepare() error {
 	p := parkProgram(b.sandbox)
-	if b.sandbox.Opt.NetOf != "" { // the answer of the forked child
-		if answer, err := p.receive(b.child.ctl); err != nil || answer.gone {
-			return errors.Join(err, goneError(answer.gone))
-		}
-	}
 	answer, err := p.run(b.child.ctl)
 	if err != nil || answer.gone {
 		return errors.Join(err, goneError(answer.gone))

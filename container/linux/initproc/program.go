@@ -35,7 +35,8 @@ const Registers = 48
 
 // Op numbers that are not system calls.
 const (
-	// OpFork clones with Args[0] as clone flags. The parent answers with the child's pid and exits, the child goes on.
+	// OpFork clones with Args[0] as clone flags. The parent answers with the child's pid and exits. It is a program's last
+	// op: the child waits for the next program, so that its answers come after that one.
 	OpFork = 1<<16 + iota
 	// OpInit forks; the child goes on, the parent becomes a PID 1 that reaps all, forwards signals to the child, and
 	// exits as the child does.
