@@ -150,7 +150,11 @@ func (d *debianBuild) run(ctx context.Context, out string) error {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		return holdfast.Errorf(holdfast.ErrUnsupported, "images from Debian packages need mmdebstrap: apt-get install mmdebstrap")
 	}
-	work, err := os.MkdirTemp(d.CacheDir, "debian-*")
+	cache, err := filepath.Abs(d.CacheDir)
+	if err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(cache, "debian-*")
 	if err != nil {
 		return err
 	}
@@ -180,8 +184,14 @@ func (d *debianBuild) run(ctx context.Context, out string) error {
 
 // arguments writes the files that mmdebstrap needs into work and returns its arguments.
 func (d *debianBuild) arguments(work string) ([]string, error) {
+	sources := d.host.sources(d.src.Suite)
+	lists, err := key("lists", sources)
+	if err != nil {
+		return nil, err
+	}
+	load, save := listsScripts(filepath.Join(filepath.Dir(work), "apt-lists-"+lists))
 	files := map[string]string{
-		"apt.sources": d.host.sources(d.src.Suite), "apt.conf": d.host.aptConf,
+		"apt.sources": sources, "apt.conf": d.host.aptConf, "load.sh": load, "save.sh": save,
 		"setup.sh": setupScript, "fixup.sh": fixupScript, "finish.sh": d.finishScript(),
 	}
 	for name, text := range files {
@@ -191,7 +201,7 @@ func (d *debianBuild) arguments(work string) ([]string, error) {
 	}
 	packages := d.src.Packages
 	hook := "--customize-hook="
-	args := []string{"--variant=" + d.src.Variant, "--format=tar"}
+	args := []string{"--variant=" + d.src.Variant, "--format=tar", "--setup-hook=" + filepath.Join(work, "load.sh")}
 	if d.src.Variant == extractVariant {
 		packages = append(slices.Clone(extractBase), packages...)
 		hook = "--extract-hook=" // the last hook of this variant
@@ -200,6 +210,7 @@ func (d *debianBuild) arguments(work string) ([]string, error) {
 	args = append(args,
 		"--include="+strings.Join(packages, ","),
 		"--aptopt="+filepath.Join(work, "apt.conf"),
+		hook+filepath.Join(work, "save.sh"),
 		hook+filepath.Join(work, "fixup.sh"),
 		hook+filepath.Join(work, "finish.sh"),
 	)

@@ -24,6 +24,28 @@ for d in bin sbin lib lib64; do
 done
 `
 
+// listsScripts return the scripts that take the lists of packages from the cache at dir before they are updated, and
+// that put them there afterwards. Apt checks them like any others; what did not change is not downloaded again.
+func listsScripts(dir string) (load, save string) {
+	load = `#!/bin/sh
+cache=` + quote(dir) + `
+lists=$1/var/lib/apt/lists
+[ -d "$cache" ] || exit 0
+mkdir -p "$lists"
+cp -a "$cache/." "$lists/" || rm -rf "$lists"/*
+`
+	save = `#!/bin/sh
+cache=` + quote(dir) + `
+new=$(mktemp -d "$cache.XXXXXX") || exit 0
+if cp -a "$1/var/lib/apt/lists/." "$new/"; then
+	rm -rf "$cache"
+	mv -T "$new" "$cache" 2>/dev/null
+fi
+rm -rf "$new"
+`
+	return load, save
+}
+
 // fixupScript does what maintainer scripts do on installation, where no such script has run, and removes what a server
 // does not need. Everything in it first looks whether it is needed: it runs in all variants.
 const fixupScript = `#!/bin/sh

@@ -3,7 +3,6 @@ package build
 import (
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 
 	"github.com/holdfast/holdfast"
@@ -20,6 +19,11 @@ func importInto(t *testing.T, src holdfast.ImageSource, opt Options) (Result, im
 	if err != nil {
 		t.Fatal(err)
 	}
+	return res, importFile(t, res)
+}
+
+func importFile(t testing.TB, res Result) image.Image {
+	t.Helper()
 	s, err := image.Open(t.TempDir(), image.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +38,7 @@ func importInto(t *testing.T, src holdfast.ImageSource, opt Options) (Result, im
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, img
+	return img
 }
 
 func needMmdebstrap(t *testing.T) {
@@ -47,16 +51,26 @@ func needMmdebstrap(t *testing.T) {
 	}
 }
 
-func TestDebianNginx(t *testing.T) {
-	needMmdebstrap(t)
-	src := holdfast.ImageSource{Ref: "holdfast.local/test/nginx", Debian: &holdfast.DebianSource{Packages: []string{"nginx-light"}}}
-	cache := t.TempDir()
-	if dir := os.Getenv("IMAGE_CACHE"); dir != "" {
-		cache = dir
+// BenchmarkDebian builds images of servers, with the lists of packages in the cache from the second on, and reports
+// their sizes.
+func BenchmarkDebian(b *testing.B) {
+	if _, err := exec.LookPath("mmdebstrap"); err != nil {
+		b.Skip("mmdebstrap is not installed")
 	}
-	res, img := importInto(t, src, Options{CacheDir: cache, Progress: func(p image.Progress) { t.Log(p.Text) }})
-	if !strings.HasPrefix(res.Ref, "holdfast.local/test/nginx:") || img.Layers == nil {
-		t.Fatalf("%+v %+v", res, img)
+	for _, p := range []string{"nginx-light", "apache2", "postgresql-15"} {
+		b.Run(p, func(b *testing.B) {
+			src := holdfast.ImageSource{Ref: "a/b", Debian: &holdfast.DebianSource{Packages: []string{p}}}
+			for b.Loop() {
+				res, err := Build(b.Context(), src, Options{CacheDir: sharedCache, Rebuild: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				img := importFile(b, res)
+				b.ReportMetric(float64(img.Layers[0].Size)/1e6, "MB-compressed")
+				b.ReportMetric(float64(img.Size-img.Layers[0].Size)/1e6, "MB-unpacked")
+				b.StartTimer()
+			}
+		})
 	}
-	t.Logf("%d layer bytes, %d on disk, %s", img.Layers[0].Size, img.Size, img.EROFS)
 }
