@@ -18,6 +18,24 @@ type family struct {
 	pids map[int]bool
 }
 
+// Children is what another runtime in this process says of its children, so that ReapOrphans leaves them alone.
+type Children struct{ f *family }
+
+// Children returns the runtime's account of children.
+func (r *Runtime) Children() Children { return Children{&r.zygote.family} }
+
+// Birth says that a child is about to be made whose process ID is not known yet, until done is called.
+func (c Children) Birth() (done func()) {
+	c.f.births.RLock()
+	return c.f.births.RUnlock
+}
+
+// Add says that somebody waits for a child.
+func (c Children) Add(pid int) { c.f.add(pid) }
+
+// Remove says that it was waited for.
+func (c Children) Remove(pid int) { c.f.remove(pid) }
+
 func (f *family) add(pid int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -43,7 +61,9 @@ func (f *family) has(pid int) bool {
 // other children may call it.
 func (r *Runtime) ReapOrphans() {
 	f := &r.zygote.family
-	f.births.Lock()
+	if !f.births.TryLock() {
+		return // the next signal or tick comes; waiting here would hold up all births
+	}
 	defer f.births.Unlock()
 	for {
 		var info siginfo

@@ -18,6 +18,8 @@ type Config struct {
 	Socket string
 	// LogFile is where a supervisor that EnsureRunning starts logs to: supervisor.log in Runtime.Dir.
 	LogFile string
+	// OCIDir holds the state of runc's and crun's containers: oci beside Runtime.Dir.
+	OCIDir string
 	// Runtime is its containers'.
 	Runtime linux.Config
 }
@@ -33,6 +35,9 @@ func (c *Config) Validate() error {
 	if c.LogFile == "" {
 		c.LogFile = filepath.Join(c.Runtime.Dir, "supervisor.log")
 	}
+	if c.OCIDir == "" {
+		c.OCIDir = filepath.Join(filepath.Dir(c.Runtime.Dir), "oci")
+	}
 	const longest = 107 // of sockaddr_un, less its final zero
 	if len(c.Socket) > longest || !filepath.IsAbs(c.Socket) {
 		return holdfast.Errorf(holdfast.ErrInvalid, "supervisor: socket %q: want an absolute path of at most %d bytes", c.Socket, longest)
@@ -43,7 +48,7 @@ func (c *Config) Validate() error {
 // Args returns the arguments from which Run makes the same configuration.
 func (c Config) Args() []string {
 	r := c.Runtime
-	args := []string{"--socket", c.Socket, "--dir", r.Dir, "--run", r.RunDir, "--cgroup-parent", r.CgroupParent}
+	args := []string{"--socket", c.Socket, "--oci-dir", c.OCIDir, "--dir", r.Dir, "--run", r.RunDir, "--cgroup-parent", r.CgroupParent}
 	for _, n := range []struct {
 		flag  string
 		value uint32
@@ -63,6 +68,7 @@ func (c Config) Args() []string {
 func ParseArgs(args []string) (c Config, err error) {
 	f := flag.NewFlagSet("supervisor", flag.ContinueOnError)
 	f.StringVar(&c.Socket, "socket", "", "unix socket to answer on")
+	f.StringVar(&c.OCIDir, "oci-dir", "", "directory of runc's and crun's state")
 	f.StringVar(&c.Runtime.Dir, "dir", "", "directory of containers' state")
 	f.StringVar(&c.Runtime.RunDir, "run", "", "directory of pipes and mount points")
 	f.StringVar(&c.Runtime.CgroupParent, "cgroup-parent", "", "cgroup of all containers")

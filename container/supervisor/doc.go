@@ -7,11 +7,11 @@
 // It upgrades itself by execve, keeping its process and so its children. If it is killed, containers go on, and the
 // next one takes them over.
 //
-//	agent ── Dial ──▶ supervisor.sock ── Serve ──▶ linux.Runtime ──▶ containers
+//	agent ── Dial ──▶ supervisor.sock ── Serve ──▶ linux.Runtime (or runc, crun) ──▶ containers
 //
 // The protocol is frames: four bytes of length, little endian, and as much JSON; descriptors travel with a frame's
 // first byte. A connection carries requests one after the other, each answered by a reply, until one turns it into a
 // stream of statuses (watch) or into the connection to a process (exec, attach).
 //
-// May import only the root package, container, container/linux and its sub-packages, and libraries.
+// May import only the root package, container, container/linux and its sub-packages, container/oci, and libraries.
 package supervisor

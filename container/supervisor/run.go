@@ -42,12 +42,12 @@ func Serve(ctx context.Context, cfg Config) error {
 
 func serve(ctx context.Context, cfg Config, l *net.UnixListener, upgrade func(string) error) error {
 	defer l.Close()
-	rt, err := linux.New(cfg.Runtime)
+	rt, err := openRuntime(cfg)
 	if err != nil {
 		return err
 	}
 	s := &server{runtime: rt, log: cfg.Runtime.Log, upgrade: upgrade, started: time.Now()}
-	go s.reap(ctx, rt)
+	go s.reap(ctx, rt.own)
 	return errors.Join(s.serve(ctx, l), rt.Close())
 }
 

@@ -4,14 +4,18 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/container/containertest"
 	"github.com/holdfast/holdfast/container/linux"
@@ -99,4 +103,64 @@ func waitFor(t testing.TB, socket string, served <-chan error) *Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// TestOtherRuntime: a sandbox of runc's is used like one of our own, over a kill of the supervisor.
+func TestOtherRuntime(t *testing.T) {
+	if _, err := exec.LookPath("runc"); err != nil {
+		t.Skip("runc is not installed")
+	}
+	w := newWorld(t)
+	watched, err := w.c.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.c.Park(t.Context(), container.ParkOptions{Runtime: "none"}); !errors.Is(err, holdfast.ErrUnsupported) {
+		t.Errorf("park for no runtime: %v", err)
+	}
+	sandbox, err := w.c.Park(t.Context(), container.ParkOptions{Runtime: "runc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start("theirs", func(s *container.Spec) { s.Sandbox = sandbox.ID }, "catch", "4")
+	w.start("ours", nil, "catch", "5")
+	w.says("theirs", "ready")
+	w.says("ours", "ready")
+	code := execOutput(t, w.c, "theirs", "print", "hello", "")
+	if code != "hello" {
+		t.Errorf("exec: %q", code)
+	}
+	w.end(w.pid(), syscall.SIGKILL)
+	w.up()
+	for id, want := range map[string]int{"theirs": 4, "ours": 5} {
+		if err := w.c.Signal(t.Context(), id, syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if s := w.exited(id); s.ExitCode != want {
+			t.Errorf("%+v", s)
+		}
+	}
+	seen := map[string]bool{}
+	for s := range watched {
+		if s.Phase == container.Exited {
+			seen[s.ID] = true
+		}
+		if seen["theirs"] && seen["ours"] {
+			break
+		}
+	}
+}
+
+func execOutput(t *testing.T, rt container.Runtime, id string, args ...string) string {
+	t.Helper()
+	p, err := rt.Exec(t.Context(), id, container.ExecSpec{Args: append([]string{"/bin/prog"}, args...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	out, err := io.ReadAll(p.Stdout())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
