@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/holdfast/holdfast/container/linux"
 	"github.com/holdfast/holdfast/container/supervisor"
+	"github.com/holdfast/holdfast/network"
 )
 
 // gatewayKeeper keeps the node's gateway process running and of this build.
@@ -46,6 +48,35 @@ func keep(ctx context.Context, log *slog.Logger, what string, ensure func(contex
 			return context.Cause(ctx)
 		case <-ticker.C:
 		}
+	}
+}
+
+// endIdle ends the gateway and the supervisor, and takes the node's network back: an agent that ends on a node where
+// nothing runs leaves nothing behind but its data.
+func (d *process) endIdle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if _, pid, err := (gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}).ask(ctx); err == nil {
+		d.end("gateway", pid)
+	}
+	parked, err := d.runtime.List(ctx)
+	for _, box := range parked {
+		err = errors.Join(err, d.runtime.Remove(ctx, box.ID))
+	}
+	if err != nil {
+		d.cfg.Log.Warn("remove parked sandboxes", "err", err)
+	}
+	if pid, err := d.runtime.PID(ctx); err == nil {
+		d.end("supervisor", pid)
+	}
+	if err := network.Remove(d.cfg.network()); err != nil {
+		d.cfg.Log.Warn("take the node's network back", "err", err)
+	}
+}
+
+func (d *process) end(what string, pid int) {
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		d.cfg.Log.Warn("end process", "process", what, "pid", pid, "err", err)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/agent"
 	"github.com/holdfast/holdfast/api"
-	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/container/supervisor"
 	"github.com/holdfast/holdfast/control"
 	"github.com/holdfast/holdfast/image"
@@ -73,12 +72,12 @@ type process struct {
 	node    holdfast.Node
 	started time.Time
 
-	kv      store.KV
+	kv      *etcd.Engine
 	state   *store.Store
 	images  *image.Store
 	volumes *volume.Store
 	network *network.Network
-	runtime container.Runtime
+	runtime *supervisor.Client
 	agent   *agent.Agent
 	gateway *http.Client
 	metrics *prometheus.Registry
@@ -161,11 +160,15 @@ func (d *process) openVolumes(context.Context) (err error) {
 }
 
 func (d *process) openNetwork(context.Context) (err error) {
-	d.network, err = network.Open(network.Config{Upstreams: d.cfg.Resolvers, Log: d.cfg.Log})
+	d.network, err = network.Open(d.cfg.network())
 	if err == nil {
 		d.onClose(d.network.Close)
 	}
 	return err
+}
+
+func (cfg Config) network() network.Config {
+	return network.Config{Upstreams: cfg.Resolvers, Log: cfg.Log}
 }
 
 // serve runs the loops until ctx ends or one of them fails, which stops all.
@@ -189,6 +192,7 @@ func (d *process) serve(ctx context.Context) error {
 		return control.Run(ctx, control.Config{Store: d.state, Holder: d.node.ID, Log: d.cfg.Log})
 	})
 	group.Go(func() error { return d.agent.Run(ctx) })
+	group.Go(func() error { return d.failWithStore(ctx) })
 	group.Go(func() error {
 		return keep(ctx, d.cfg.Log, "gateway", gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}.ensure)
 	})
@@ -197,10 +201,36 @@ func (d *process) serve(ctx context.Context) error {
 	group.Go(func() error { return server.Serve(ctx, socket) })
 	d.cfg.Log.Info("agent runs", "node", d.node.Name, "id", d.node.ID, "socket", d.cfg.Socket(), "version", Version)
 	err = group.Wait()
+	if ctx := context.WithoutCancel(ctx); !d.hasReplicas() {
+		d.endIdle(ctx)
+	}
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// hasReplicas reports whether this node has anything that must outlive the agent.
+func (d *process) hasReplicas() bool {
+	for _, r := range d.state.Snapshot().Replicas.All("") {
+		if r.Node != d.node.ID {
+			continue
+		}
+		if st, ok := d.state.Snapshot().Statuses.Get(r.ID); !ok || !st.State.Ended() {
+			return true
+		}
+	}
+	return false
+}
+
+// failWithStore ends the agent when its store can no longer read or write its files: only a new process helps.
+func (d *process) failWithStore(ctx context.Context) error {
+	select {
+	case <-d.kv.Failed():
+		return fmt.Errorf("store: %w", d.kv.Err())
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // serveRegistry answers the OCI distribution API on this machine.

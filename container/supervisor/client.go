@@ -219,6 +219,12 @@ func (c *Client) hello(ctx context.Context) (h hello, err error) {
 	return h, err
 }
 
+// PID returns the supervisor's process, as the caller's namespace numbers it only if both share one.
+func (c *Client) PID(ctx context.Context) (int, error) {
+	h, err := c.hello(ctx)
+	return h.PID, err
+}
+
 // Watch implements container.Runtime. When the supervisor is restarted, all present statuses are delivered again.
 func (c *Client) Watch(ctx context.Context) (<-chan container.Status, error) {
 	w, err := c.openWatch(ctx)
