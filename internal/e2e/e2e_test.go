@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/internal/load"
 	"github.com/holdfast/holdfast/internal/netlab"
 )
@@ -121,49 +121,29 @@ func (a app) underLoad(rate float64, path string, work func()) *load.Result {
 	return r
 }
 
-// replica is what `ps --json` says of one.
-type replica struct {
-	ID      string `json:"id"`
-	Service string `json:"service"`
-	Slot    int    `json:"slot"`
-	Release int    `json:"release"`
-	Status  struct {
-		State   string    `json:"state"`
-		Ready   bool      `json:"ready"`
-		PID     int       `json:"pid"`
-		Started time.Time `json:"started"`
-		ReadyAt time.Time `json:"readyAt"`
-		Reason  string    `json:"reason"`
-	} `json:"status"`
+// ready returns the ready replicas of a service, by slot. It asks the API, not the CLI: it is polled.
+func (a app) ready(service string) []api.ReplicaView {
+	a.T.Helper()
+	return slices.DeleteFunc(a.replicas(service), func(r api.ReplicaView) bool { return !r.Status.Ready })
 }
 
-// ready returns the ready replicas of a service.
-func (a app) ready(service string) []replica {
+// replicas returns the replicas of a service that have not ended, by slot.
+func (a app) replicas(service string) []api.ReplicaView {
 	a.T.Helper()
-	var apps []struct {
-		Services []struct {
-			Replicas []replica `json:"replicas"`
-		} `json:"services"`
+	client := api.Dial(a.Socket())
+	defer client.Close()
+	list, err := client.Replicas(a.T.Context(), "", service, false)
+	if err != nil {
+		a.T.Fatalf("list replicas of %s: %v", service, err)
 	}
-	if err := json.Unmarshal([]byte(a.run("ps", "--json")), &apps); err != nil {
-		a.T.Fatalf("parse ps: %v", err)
-	}
-	var ready []replica
-	for _, app := range apps {
-		for _, s := range app.Services {
-			for _, r := range s.Replicas {
-				if r.Service == service && r.Status.Ready {
-					ready = append(ready, r)
-				}
-			}
-		}
-	}
-	return ready
+	return list
 }
 
-func (a app) waitReady(service string, n int) []replica {
+func sameReplica(a, b api.ReplicaView) bool { return a.ID == b.ID && a.Status.PID == b.Status.PID }
+
+func (a app) waitReady(service string, n int) []api.ReplicaView {
 	a.T.Helper()
-	var ready []replica
+	var ready []api.ReplicaView
 	a.Eventually(60*time.Second, fmt.Sprintf("%d ready replicas of %s", n, service), func() error {
 		if ready = a.ready(service); len(ready) != n {
 			return fmt.Errorf("%d are", len(ready))
@@ -188,7 +168,7 @@ func TestUpAnswersAndDownRemovesAll(t *testing.T) {
 	}
 	before := a.ready("web")
 	a.run("up")
-	if after := a.ready("web"); !slices.Equal(before, after) {
+	if after := a.ready("web"); !slices.EqualFunc(before, after, sameReplica) {
 		t.Errorf("a second up changed %v to %v", before, after)
 	}
 	if logs := a.run("logs", "web"); strings.Count(logs, "listening as one") != 2 {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast/holdfast/api"
 )
 
 func TestNoRequestFailsWhileReplicasChange(t *testing.T) {
@@ -29,7 +31,7 @@ func TestNoRequestFailsWhileReplicasChange(t *testing.T) {
 		a.Kill(victim.Status.PID)
 		a.Eventually(20*time.Second, "the killed replica is replaced", func() error {
 			ready := a.ready("web")
-			if len(ready) != 3 || slices.ContainsFunc(ready, func(r replica) bool { return r.ID == victim.ID }) {
+			if len(ready) != 3 || slices.ContainsFunc(ready, func(r api.ReplicaView) bool { return r.ID == victim.ID }) {
 				return fmt.Errorf("ready: %v", ready)
 			}
 			return nil
