@@ -296,7 +296,7 @@ func TestEndsAreToldApart(t *testing.T) {
 	}{
 		{"success", fake.Behaviour{Exits: true}, holdfast.Stopped, "exited with code 0"},
 		{"failure", fake.Behaviour{Exits: true, ExitCode: 3}, holdfast.Failed, "exited with code 3"},
-		{"signal", fake.Behaviour{Exits: true, ExitCode: 139}, holdfast.Failed, "killed by segmentation fault"},
+		{"signal", fake.Behaviour{Exits: true, ExitCode: 139}, holdfast.Failed, "killed by SIGSEGV"},
 		{"memory", fake.Behaviour{Exits: true, OOM: true}, holdfast.Failed, "out of memory"},
 		{"start", fake.Behaviour{Err: holdfast.Errorf(holdfast.ErrInvalid, "/server: no such file")}, holdfast.Failed, "start container: /server: no such file"},
 	} {

@@ -22,3 +22,11 @@ func signalNamed(name string, fallback syscall.Signal) syscall.Signal {
 	}
 	return fallback
 }
+
+// signalName is the inverse of signalNamed: "SIGKILL", or the number of one that has no name.
+func signalName(sig syscall.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	return "signal " + strconv.Itoa(int(sig))
+}

@@ -130,7 +130,7 @@ func exitReason(found container.Status) string {
 	case found.OOM:
 		return "killed: out of memory"
 	case found.ExitCode > 128 && found.ExitCode < 128+65:
-		return fmt.Sprintf("killed by %s", syscall.Signal(found.ExitCode-128))
+		return "killed by " + signalName(syscall.Signal(found.ExitCode-128))
 	default:
 		return fmt.Sprintf("exited with code %d", found.ExitCode)
 	}
