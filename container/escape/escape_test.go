@@ -4,7 +4,6 @@ package escape
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -278,13 +277,7 @@ func mountOverProc(a *arena) {
 
 // CVE-2020-15257: abstract sockets belong to the network namespace, not to the file system.
 // https://github.com/containerd/containerd/security/advisories/GHSA-36xw-fx78-c5r4
-func abstractSocket(a *arena) {
-	name := "@holdfast-escape-" + filepath.Base(filepath.Dir(a.dir))
-	l, err := net.Listen("unix", name)
-	a.must(err)
-	defer l.Close()
-	a.run([]string{"connect", name})
-}
+func abstractSocket(a *arena) { a.run([]string{"connect", listen(a)}) }
 
 // Shocker (2014): inode 2 of a file system that a volume shows is opened by its handle.
 // https://github.com/gabrtv/shocker

@@ -12,8 +12,8 @@ import (
 )
 
 // prowl looks, until SIGTERM, at all processes for a descriptor, directory or binary of the node's: secret is a file of
-// the node that must not be found, whatever way leads to it.
-func prowl(secret string) {
+// the node that must not be found, whatever way leads to it. With write it also tries to write to their binaries.
+func prowl(secret string, write bool) {
 	over := terminated()
 	p := prowler{secret: secret, seen: map[string]bool{}}
 	p.self, _ = fileID("/proc/self/exe")
@@ -25,7 +25,9 @@ func prowl(secret string) {
 		for _, dir := range dirs {
 			p.look(dir)
 		}
-		p.writeBinaries()
+		if write {
+			p.writeBinaries()
+		}
 	}
 	fmt.Println("binaries", len(p.binaries))
 }

@@ -23,7 +23,7 @@ func main() {
 		select {}
 	case "exit":
 	case "prowl":
-		prowl(args[0])
+		prowl(args[0], len(args) == 1)
 	case "climb":
 		climbCWD(args[0])
 	case "mounts":
