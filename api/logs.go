@@ -51,7 +51,7 @@ func checkLogNames(snap *store.Snapshot, in *logsInput) error {
 	return nil
 }
 
-// logFollower knows up to where each replica's log was written out, so that following goes on right behind.
+// logFollower knows up to where each replica's log was read, so that following goes on right behind.
 type logFollower struct {
 	server *Server
 	in     *logsInput
@@ -63,7 +63,7 @@ type logFollower struct {
 	fail  chan error
 }
 
-// logMark is the time of the last line written out and how many lines of that time were.
+// logMark is the time of the last line that was read and how many lines of that time were.
 type logMark struct {
 	at time.Time
 	n  int
@@ -87,46 +87,60 @@ func (f *logFollower) wanted(snap *store.Snapshot) []ReplicaView {
 
 func (f *logFollower) history(ctx context.Context, snap *store.Snapshot, emit func(LogLine) error) error {
 	var sources []iter.Seq2[LogLine, error]
-	counts := map[string]int{}
 	for _, r := range f.wanted(snap) {
 		f.marks[r.ID] = logMark{at: f.in.Since}
-		if f.in.Tail == 0 {
-			f.marks[r.ID] = logMark{at: f.server.cfg.Now()}
+		all := f.marking(linesOf(f.server.cfg.Logs.Logs(ctx, r.ID, f.in.Since, -1, false), r))
+		if f.in.Tail >= 0 {
+			all = tailOf(all, f.in.Tail)
 		}
-		sources = append(sources, linesOf(f.server.cfg.Logs.Logs(ctx, r.ID, f.in.Since, f.in.Tail, false), r))
+		sources = append(sources, all)
 	}
 	for line, err := range mergeLogs(sources) {
+		if err == nil {
+			err = emit(line)
+		}
 		if err != nil {
 			return err
 		}
-		f.marks[line.Replica] = f.marks[line.Replica].next(line.Time)
-		counts[line.Replica]++
-		if err := emit(line); err != nil {
-			return err
-		}
-	}
-	return f.recount(ctx, counts)
-}
-
-// recount corrects marks whose time is that of lines before the tail too: lines written at once share their time.
-func (f *logFollower) recount(ctx context.Context, counts map[string]int) error {
-	for id, count := range counts {
-		mark := f.marks[id]
-		if count != mark.n || count != f.in.Tail {
-			continue
-		}
-		mark.n = 0
-		for e, err := range f.server.cfg.Logs.Logs(ctx, id, mark.at, -1, false) {
-			if err != nil {
-				return err
-			}
-			if e.Time.Equal(mark.at) {
-				mark.n++
-			}
-		}
-		f.marks[id] = mark
 	}
 	return nil
+}
+
+// marking moves a replica's mark along as its lines are read.
+func (f *logFollower) marking(lines iter.Seq2[LogLine, error]) iter.Seq2[LogLine, error] {
+	return func(yield func(LogLine, error) bool) {
+		for line, err := range lines {
+			if err == nil {
+				f.marks[line.Replica] = f.marks[line.Replica].next(line.Time)
+			}
+			if !yield(line, err) {
+				return
+			}
+		}
+	}
+}
+
+// tailOf yields the last n lines. It reads all of them, and not the end alone, for the mark must count lines of one
+// time: those that were written at once share theirs.
+func tailOf(lines iter.Seq2[LogLine, error], n int) iter.Seq2[LogLine, error] {
+	return func(yield func(LogLine, error) bool) {
+		var last []LogLine
+		for line, err := range lines {
+			if err != nil {
+				yield(line, err)
+				return
+			}
+			last = append(last, line)
+			if len(last) >= 2*n+64 {
+				last = slices.Clone(last[len(last)-n:])
+			}
+		}
+		for _, line := range last[max(0, len(last)-n):] {
+			if !yield(line, nil) {
+				return
+			}
+		}
+	}
 }
 
 // linesOf names the replica in each line. A replica without a log has no lines.

@@ -106,7 +106,8 @@ func newStdinFrames(out *frameWriter) *stdinFrames {
 	return s
 }
 
-// Write sends p, waiting while the window is full. io.ErrClosedPipe when the process ended.
+// Write sends p, waiting while the window is full. io.ErrClosedPipe when the process or the connection ended; Wait says
+// which.
 func (s *stdinFrames) Write(p []byte) (int, error) {
 	total := 0
 	for len(p) > 0 {
@@ -114,8 +115,8 @@ func (s *stdinFrames) Write(p []byte) (int, error) {
 		if err != nil {
 			return total, err
 		}
-		if err := s.out.send(frame{Type: frameStdin, Payload: p[:n]}); err != nil {
-			return total, err
+		if s.out.send(frame{Type: frameStdin, Payload: p[:n]}) != nil {
+			return total, io.ErrClosedPipe
 		}
 		total += n
 		p = p[n:]
