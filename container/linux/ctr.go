@@ -155,8 +155,10 @@ func (s *starting) close() {
 	for _, m := range s.mounts {
 		m.close()
 	}
-	if s.root >= 0 {
-		unix.Close(s.root)
+	for _, fd := range []int{s.root, s.null} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 }
 

@@ -112,7 +112,6 @@ func maskPaths(root rooted, paths []string, null int) error {
 		if empty >= 0 {
 			unix.Close(empty)
 		}
-		unix.Close(null)
 	}()
 	used := false
 	for _, p := range paths {
@@ -123,7 +122,7 @@ func maskPaths(root rooted, paths []string, null int) error {
 		if err != nil {
 			return fmt.Errorf("mask %s: %w", p, err)
 		}
-		err = maskOne(target, &null, &empty, &used)
+		err = maskOne(target, null, &empty, &used)
 		unix.Close(target)
 		if err != nil {
 			return fmt.Errorf("mask %s: %w", p, err)
@@ -133,7 +132,7 @@ func maskPaths(root rooted, paths []string, null int) error {
 }
 
 // maskOne attaches null or empty; when it is in use already, a copy of it.
-func maskOne(target int, null, empty *int, nullUsed *bool) error {
+func maskOne(target, null int, empty *int, nullUsed *bool) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(target, &st); err != nil {
 		return err
@@ -141,9 +140,9 @@ func maskOne(target int, null, empty *int, nullUsed *bool) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		if !*nullUsed {
 			*nullUsed = true
-			return attach(*null, target)
+			return attach(null, target)
 		}
-		return attachCopy(*null, target)
+		return attachCopy(null, target)
 	}
 	if *empty >= 0 {
 		return attachCopy(*empty, target)

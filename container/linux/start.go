@@ -155,9 +155,18 @@ func (s *starting) make() (err error) {
 		}
 		defer unix.Close(userNS)
 	}
-	if s.root, s.image, err = s.r.makeRootfs(s.spec.Rootfs, s.dir, userNS); err != nil {
-		return err
-	}
+	overlaid := make(chan error, 1)
+	go func() { // beside the rest: overlayfs makes files, and the disk may be busy
+		var err error
+		s.root, s.image, err = s.r.makeRootfs(s.spec.Rootfs, s.dir, userNS)
+		overlaid <- err
+	}()
+	err = s.makeParts(userNS)
+	return errors.Join(<-overlaid, err)
+}
+
+// makeParts makes what does not need the root file system.
+func (s *starting) makeParts(userNS int) (err error) {
 	if s.mounts, err = makeMounts(s.spec.OCI.Mounts, s.box, userNS); err != nil {
 		return err
 	}
