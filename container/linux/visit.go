@@ -58,9 +58,21 @@ func (v *visitors) visit(namespace int, do func() error) error {
 	return <-done
 }
 
-// work never unlocks its thread, so that the runtime ends the thread with it.
+// work never unlocks its thread, so that the runtime ends the thread with it. It leaves the process's first thread
+// alone, which would not end, and for which /proc/self stands to all others.
 func (v *visitors) work(job visit) {
 	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		defer runtime.UnlockOSThread()
+		other := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // on another, since this one is held
+			close(other)
+			v.work(job)
+		}()
+		<-other
+		return
+	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		v.free <- struct{}{}
 		job.done <- fmt.Errorf("unshare root directory: %w", err)
