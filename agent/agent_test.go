@@ -61,6 +61,7 @@ func (stubVolumes) Adopt(context.Context, []string) error { return nil }
 type netRecorder struct {
 	mu        sync.Mutex
 	connected map[string]string // replica → sandbox
+	order     []string          // of connecting
 	released  map[string]bool   // sandbox
 	table     network.Table
 }
@@ -71,6 +72,7 @@ func (n *netRecorder) Connect(_ context.Context, e network.Endpoint) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.connected[e.Replica] = e.Sandbox
+	n.order = append(n.order, e.Replica)
 	return nil
 }
 
@@ -412,6 +414,21 @@ func TestNetworkTableFollowsReadiness(t *testing.T) {
 		}
 		if err := table.Validate(); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// A pre-start hook has the replica's addresses while it runs; the replica must get them after it.
+func TestPreStartHookLeavesTheNetworkToTheReplica(t *testing.T) {
+	script := func(_ int, spec container.Spec) fake.Behaviour {
+		return fake.Behaviour{Exits: strings.Contains(spec.ID, hookMark), ExitAfter: time.Millisecond}
+	}
+	inBubble(t, script, func(l *lab) {
+		l.spec.Hooks.PreStart = []holdfast.Hook{{Command: []string{"migrate"}}}
+		l.deploy("web-1")
+		l.wantStatus("web-1", holdfast.Running, true, "")
+		if got, want := strings.Join(l.network.order, " "), "web-1.pre0 web-1"; got != want {
+			t.Fatalf("connected in the order %s, want %s", got, want)
 		}
 	})
 }

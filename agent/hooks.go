@@ -33,7 +33,7 @@ func (t *task) runInit(ctx context.Context, id string, hook holdfast.Hook) error
 	if err := init.runSteps(ctx, prepareSteps...); err != nil {
 		return err
 	}
-	if err := init.runSteps(ctx, startStep); err != nil {
+	if err := init.runSteps(ctx, startSteps...); err != nil {
 		return err
 	}
 	select {

@@ -69,17 +69,20 @@ type step struct {
 	do   func(*task, context.Context) error
 }
 
-// prepareSteps lead from nothing to a sandbox that waits for its container.
+// prepareSteps lead from nothing to a sandbox that waits for its network and its container.
 var prepareSteps = []step{
 	{"get image", (*task).getImage},
 	{"prepare container", (*task).prepareConfig},
 	{"mount volumes", (*task).prepareVolumes},
 	{"park sandbox", (*task).takeSandbox},
 	{"write files", (*task).writeFiles},
-	{"connect network", (*task).connectNetwork},
 }
 
-var startStep = step{"start container", (*task).startContainer}
+// startSteps come after the pre-start hooks, which have the replica's addresses until then.
+var startSteps = []step{
+	{"connect network", (*task).connectNetwork},
+	{"start container", (*task).startContainer},
+}
 
 func (t *task) runSteps(ctx context.Context, steps ...step) error {
 	for _, s := range steps {
@@ -141,7 +144,13 @@ func (t *task) bringUp(ctx context.Context) error {
 	if err := t.runSteps(ctx, prepareSteps...); err != nil {
 		return err
 	}
-	return t.runSteps(ctx, step{"run pre_start hook", (*task).runPreStart}, startStep, step{"run post_start hook", (*task).runPostStart})
+	if err := t.runSteps(ctx, step{"run pre_start hook", (*task).runPreStart}); err != nil {
+		return err
+	}
+	if err := t.runSteps(ctx, startSteps...); err != nil {
+		return err
+	}
+	return t.runSteps(ctx, step{"run post_start hook", (*task).runPostStart})
 }
 
 // endEarly reports a replica that never ran, or was stopped on its way up.
