@@ -84,7 +84,11 @@ func (b *board) service(st style, now time.Time, frame int, s *api.ServiceView) 
 	case failed:
 		mark = st.red("✘")
 	}
-	head := fmt.Sprintf(" %s %-14s %d/%d ready  release %d  %s", mark, s.Name, s.Updated, s.Want, s.Release, phaseText(s))
+	count := fmt.Sprintf("%d/%d ready", s.Updated, s.Want)
+	if s.Mode == holdfast.Job {
+		count = "job"
+	}
+	head := fmt.Sprintf(" %s %-14s %-9s  release %d  %s", mark, s.Name, count, s.Release, phaseText(s))
 	if why != "" {
 		head += "  " + st.red(why)
 	} else if s.Backoff.Until.After(now) {
@@ -199,6 +203,9 @@ func replicaFact(s *api.ServiceView, r api.ReplicaView) string {
 
 func (b *board) serviceFact(s *api.ServiceView) string {
 	state, why := b.goal.judge(s)
+	if s.Mode == holdfast.Job && !s.Removing {
+		return s.Name + ": job, release " + strconv.Itoa(s.Release)
+	}
 	text := s.Name + ": " + strconv.Itoa(s.Updated) + " of " + strconv.Itoa(s.Want) + " ready"
 	switch state {
 	case reached:
