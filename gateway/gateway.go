@@ -45,7 +45,7 @@ type Config struct {
 	Listen []string
 	// Engine is the HTTP data path: "loops" (event loops of the gateway's own) or "std" (net/http); "" is the default.
 	Engine string
-	Loops  int // event loops; GOMAXPROCS
+	Loops  int // event loops; one per CPU
 	Limits upstream.Limits
 	Hold   upstream.Options // HoldMax, HoldBytes
 	UDP    relay.UDPOptions

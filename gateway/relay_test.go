@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -273,5 +274,55 @@ func echoSocket(w http.ResponseWriter, req *http.Request) {
 		if err := c.Write(req.Context(), kind, data); err != nil {
 			return
 		}
+	}
+}
+
+// TestLastWordsOfAReplicaArrive has a replica say much, close and end, before its client has read any of it.
+func TestLastWordsOfAReplicaArrive(t *testing.T) {
+	words := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // fits into the sockets' buffers on the way
+	t.Run("tcp", func(t *testing.T) {
+		r, published, target := newRig(t, nil), freePort(t), freePort(t)
+		r.deploy(1, portSpec("tcp", published, target))
+		said := make(chan bool, 1)
+		rep := r.serveRaw(1, target, func(c net.Conn) {
+			c.Write(words)
+			c.Close()
+			said <- true
+		})
+		r.waitPort()
+		r.addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), published).String()
+		r.lastWords(rep, said, "", words)
+	})
+	onEach(t, func(t *testing.T, engine func(*Config)) {
+		r, port := newRig(t, engine), freePort(t)
+		r.deploy(1, httpSpec(port))
+		said := make(chan bool, 1)
+		rep := r.serveRaw(1, port, func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(words))
+			c.Write(words)
+			c.Close()
+			said <- true
+		})
+		r.lastWords(rep, said, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", words)
+	})
+}
+
+// lastWords sends request, ends rep, and only then reads.
+func (r *rig) lastWords(rep *replica, said <-chan bool, request string, want []byte) {
+	r.t.Helper()
+	_, br := r.raw(request)
+	if _, err := br.Peek(1); err != nil {
+		r.t.Fatal(err)
+	}
+	<-said
+	rep.status(holdfast.Stopped, false)
+	r.eventually("the gateway knows", func() bool {
+		live := r.gw.set.Replica(rep.id)
+		return live != nil && live.Gone().Err() != nil
+	})
+	got, err := io.ReadAll(br)
+	if err != nil || !bytes.HasSuffix(got, want) {
+		r.t.Errorf("got %d bytes, %v; want %d", len(got), err, len(want))
 	}
 }

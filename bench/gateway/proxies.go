@@ -113,7 +113,7 @@ http {
 
 // backend is one nginx that is four servers.
 func (b *bench) backend(ctx context.Context) error {
-	server := "server { "
+	server := "tcp_nopush on; server { " // head and body of a response in one segment, as most servers have it
 	for _, ip := range backends() {
 		server += fmt.Sprintf("listen %s:%d; ", ip, backendPort)
 	}

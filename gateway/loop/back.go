@@ -178,7 +178,7 @@ func (l *loop) backFailed(b *conn, err error) {
 // sweep follows a change of the table: idle connections to replicas that left are closed, and what is in flight to those
 // that are gone has failed.
 func (l *loop) sweep() {
-	gone := false
+	l.now = l.srv.cfg.Set.Now()
 	for ep, p := range l.pools {
 		if ep.Replica.Leaving().Err() == nil {
 			continue
@@ -192,23 +192,24 @@ func (l *loop) sweep() {
 	}
 	for _, b := range l.conns {
 		if b != nil && !b.front && b.peer != nil && b.ep.Replica.Gone().Err() != nil {
-			gone = true
 			l.severBack(b)
 		}
 	}
-	if gone {
-		l.now = l.srv.cfg.Set.Now()
-	}
 }
 
+// severBack ends what b's replica was at when it went. What it said before is passed on, where some of it is here still.
 func (l *loop) severBack(b *conn) {
-	if b.phase == relaying {
-		l.abort(b.peer)
-		return
-	}
 	c, gen := b.peer, b.peer.gen
-	l.backFailed(b, upstream.ErrGone)
-	l.frontResume(c, gen)
+	switch {
+	case b.x.started && (b.hup || hasMore(b.fd)):
+		b.x.orphan = true
+		l.due(c, l.srv.cfg.Limits.Stall)
+	case b.phase == relaying:
+		l.abort(c)
+	default:
+		l.backFailed(b, upstream.ErrGone)
+		l.frontResume(c, gen)
+	}
 }
 
 // closeIdle closes all idle connections to replicas.

@@ -48,6 +48,7 @@ type exchange struct {
 	started  bool // its head was passed on
 	got      bool // something came
 	reusable bool // the replica's connection
+	orphan   bool // the replica is gone: only what it said before still comes
 	status   int
 	framing  framing
 	rest     int64 // of the body, when sized

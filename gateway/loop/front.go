@@ -56,16 +56,25 @@ func (l *loop) frontWritable(c *conn) bool {
 	case c.phase == relaying:
 		l.relayWritable(c)
 	case c.x != nil && c.x.back != nil && c.x.back.readable:
-		l.wheel.set(c, never)
+		l.unhurried(c)
 		l.backRead(c.x.back)
 		l.frontResume(c, gen)
 	case c.x != nil:
-		l.wheel.set(c, never)
+		l.unhurried(c)
 	default:
 		l.due(c, l.srv.cfg.Limits.Idle)
 		l.frontRead(c)
 	}
 	return c.gen == gen
+}
+
+// unhurried gives c's replica the time it likes for the rest of its response, if it is still there.
+func (l *loop) unhurried(c *conn) {
+	if c.x.orphan {
+		l.due(c, l.srv.cfg.Limits.Stall)
+	} else {
+		l.wheel.set(c, never)
+	}
 }
 
 // frontResume goes on with a client's connection after its exchange moved on; gen tells whether it is still there.

@@ -103,8 +103,13 @@ func (l *loop) readMail() {
 	}
 }
 
-// goschedEvery is how long the loop may run without giving the scheduler, and with it the garbage collector, a turn.
-const goschedEvery = 2 * time.Millisecond
+// goschedEvery is how long the loop may run without giving the scheduler a turn. The scheduler would take one by force
+// after 10 ms, and watch the process more closely, and dearly, from then on.
+const goschedEvery = 4 * time.Millisecond
+
+// worthPolling is how many events a round must have had for more to be likely at once: then a look without waiting saves
+// the scheduler's part in a wait; otherwise it would be a call for nothing.
+const worthPolling = 4
 
 // run serves until ctx ends and no connection is left.
 func (l *loop) run(ctx context.Context) {
@@ -118,18 +123,17 @@ func (l *loop) run(ctx context.Context) {
 			return
 		}
 		n := 0
+		if l.now-turn > goschedEvery {
+			turn = l.now
+			runtime.Gosched()
+		}
 		if busy || len(l.todo) > 0 {
 			n = epollNow(l.epoll, events)
-			if l.now-turn > goschedEvery {
-				turn = l.now
-				runtime.Gosched()
-			}
 		}
 		if n == 0 && len(l.todo) == 0 {
 			n = l.block(events)
-			turn = l.now
 		}
-		busy = n > 0
+		busy = n >= worthPolling
 		for i := range events[:n] {
 			l.handle(&events[i])
 		}

@@ -32,7 +32,7 @@ import (
 type Config struct {
 	Set    *upstream.Set
 	Limits upstream.Limits
-	Loops  int         // GOMAXPROCS
+	Loops  int         // one per CPU
 	Std    *std.Server // serves what the loops do not
 	Access *access.Log // nil: none
 	Log    *slog.Logger
@@ -47,12 +47,13 @@ type Server struct {
 	unwatch func()
 }
 
-// New returns a running Server. Close ends it.
+// New returns a running Server. Close ends it. It may raise the process' GOMAXPROCS.
 func New(cfg Config) (*Server, error) {
 	cfg.Limits = cfg.Limits.WithDefaults()
 	if cfg.Loops == 0 {
-		cfg.Loops = runtime.GOMAXPROCS(0)
+		cfg.Loops = runtime.NumCPU()
 	}
+	spareProcessor(cfg.Loops)
 	ctx, end := context.WithCancel(context.Background())
 	s := &Server{cfg: cfg, end: end}
 	for range cfg.Loops {
@@ -75,6 +76,14 @@ func New(cfg Config) (*Server, error) {
 		}
 	})
 	return s, nil
+}
+
+// spareProcessor raises GOMAXPROCS above the number of loops. With a processor to spare, Go's scheduler leaves a loop that
+// waits in epoll its own; without one it takes it away each time, which costs a busy gateway an eighth of its CPU time.
+func spareProcessor(loops int) {
+	if want := loops + 2; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
 }
 
 // Close ends the loops. The Listeners must have ended before.
@@ -178,17 +187,11 @@ func (l *loop) closeSite(s *site) {
 	delete(l.sites, s.fd)
 	s.closing = true
 	l.eachOf(s, func(c *conn) {
-		if c.phase == readHead && len(c.in) == 0 && !c.blocked() && !l.pending(c) {
+		if c.phase == readHead && len(c.in) == 0 && !c.blocked() && !hasMore(c.fd) {
 			l.closeFront(c)
 		}
 	})
 	l.siteDone(s)
-}
-
-// pending reports whether c's client has sent something that was not read.
-func (l *loop) pending(c *conn) bool {
-	n, err := unix.IoctlGetInt(int(c.fd), unix.TIOCINQ)
-	return err == nil && n > 0
 }
 
 // cutSite closes all connections of s.

@@ -177,3 +177,13 @@ func epollNow(ep int, events []unix.EpollEvent) int {
 	}
 	return int(n)
 }
+
+// hasMore reports whether there is something to read that was not read, be it the end.
+func hasMore(fd int32) bool {
+	const closeWait = 8 // include/net/tcp_states.h
+	if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
+		return true
+	}
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	return err == nil && info.State == closeWait
+}

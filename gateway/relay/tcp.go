@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast/holdfast/gateway/upstream"
 )
 
@@ -76,7 +78,14 @@ func (cfg Config) relayTCP(ctx context.Context, client *net.TCPConn) {
 	defer ep.Done()
 	defer server.Close()
 	cut := func() { client.Close(); server.Close() }
-	defer context.AfterFunc(ep.Replica.Gone(), cut)()
+	defer context.AfterFunc(ep.Replica.Gone(), func() {
+		if !hasMore(server) {
+			cut()
+			return
+		}
+		limit := time.Now().Add(cfg.Limits.Stall) // what the replica said is passed on, and no more
+		_, _ = client.SetDeadline(limit), server.SetDeadline(limit)
+	})()
 	defer context.AfterFunc(ctx, cut)()
 	var in int64
 	var up sync.WaitGroup
@@ -84,6 +93,25 @@ func (cfg Config) relayTCP(ctx context.Context, client *net.TCPConn) {
 	out := pump(client, server)
 	up.Wait()
 	ep.Traffic.Bytes(in, out)
+}
+
+// hasMore reports whether there is something to read from c that was not read, be it the end.
+func hasMore(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	const closeWait = 8 // include/net/tcp_states.h
+	more := false
+	err = raw.Control(func(fd uintptr) {
+		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil && n > 0 {
+			more = true
+			return
+		}
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		more = err == nil && info.State == closeWait
+	})
+	return err == nil && more
 }
 
 // pump copies until from ends, and passes the end on. When to cannot take more, it ends both.

@@ -62,6 +62,9 @@ func (t roundTripper) again(r *http.Request, x *exchange, ep *upstream.Endpoint,
 	return a.May() && (!sent || x.backend.Spend())
 }
 
+// lastWords is how long the rest of a response may be read after its replica is gone.
+const lastWords = 2 * time.Second
+
 // try sends the request to ep. The response's body releases ep when it is closed.
 func (t roundTripper) try(r *http.Request, x *exchange, ep *upstream.Endpoint) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -81,6 +84,11 @@ func (t roundTripper) try(r *http.Request, x *exchange, ep *upstream.Endpoint) (
 		cancel(nil)
 		return nil, explain(err)
 	}
+	// What the replica said before it closed is here, most likely: it gets a moment to be passed on.
+	stop()
+	stop = context.AfterFunc(ep.Replica.Gone(), func() {
+		time.AfterFunc(lastWords, func() { cancel(upstream.ErrGone) })
+	})
 	// From an upgrade on the context does not reach the connection: it is closed by hand.
 	flight, end := context.WithCancel(ep.Replica.Gone())
 	resp.Body = guard(resp.Body, func() {
