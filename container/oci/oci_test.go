@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/container/containertest"
 )
@@ -42,6 +44,7 @@ func needs(t testing.TB, program string) {
 
 func contract(t *testing.T, program string) {
 	needs(t, program)
+	t.Cleanup(func() { removeCgroups(t, "/holdfast-test-"+program) })
 	containertest.Run(t, containertest.Config{
 		Open: open(program),
 		Missing: map[containertest.Feature]string{
@@ -49,4 +52,21 @@ func contract(t *testing.T, program string) {
 			containertest.EROFS:  "the suite of our own runtime tests image files",
 		},
 	})
+}
+
+// removeCgroups removes the parent of all containers' cgroups, which must be empty.
+func removeCgroups(t testing.TB, parent string) {
+	t.Helper()
+	cgroups, err := filepath.Glob("/sys/fs/cgroup/*" + parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/sys/fs/cgroup" + parent); err == nil {
+		cgroups = append(cgroups, "/sys/fs/cgroup"+parent)
+	}
+	for _, c := range cgroups {
+		if err := unix.Rmdir(c); err != nil {
+			t.Errorf("cgroup %s has something left: %v", c, err)
+		}
+	}
 }
