@@ -14,9 +14,11 @@ import (
 
 // config is a runtime's whose state is in dir and that meets nobody else's on this machine.
 func config(t testing.TB, dir string) Config {
+	cgroup := "/holdfast-test-" + filepath.Base(filepath.Dir(dir)) + "-" + filepath.Base(dir)
+	containertest.RemoveCgroups(t, cgroup)
 	return Config{
 		Dir: filepath.Join(dir, "lib"), RunDir: filepath.Join(dir, "run"),
-		CgroupParent: "/holdfast-test-" + filepath.Base(filepath.Dir(dir)) + "-" + filepath.Base(dir),
+		CgroupParent: cgroup,
 		Log:          slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 }

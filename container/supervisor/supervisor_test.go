@@ -42,6 +42,7 @@ func config(t testing.TB, dir string) Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(sockets) })
+	containertest.RemoveCgroups(t, "/holdfast-test-"+filepath.Base(sockets))
 	return Config{
 		Socket: filepath.Join(sockets, "s"),
 		Runtime: linux.Config{
