@@ -36,6 +36,7 @@ type ServiceView struct {
 	Want       int                `json:"want" doc:"Replicas wanted"`
 	Ready      int                `json:"ready" doc:"Replicas of any release that are ready"`
 	Updated    int                `json:"updated" doc:"Ready replicas of the wanted release"`
+	Finished   int                `json:"finished,omitempty" doc:"Replicas of the wanted release that ended well and are not to be replaced"`
 	Ports      []holdfast.Port    `json:"ports,omitempty"`
 	Routes     []holdfast.Route   `json:"routes,omitempty"`
 	Triggers   []holdfast.Trigger `json:"triggers,omitempty" doc:"Of a job"`

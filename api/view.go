@@ -58,6 +58,7 @@ func viewService(s *store.Snapshot, svc *holdfast.Service, replicas []ReplicaVie
 		v.Kind, v.KindReason, v.Mode, v.Image = spec.Kind, spec.KindReason, spec.Mode, spec.Image
 		v.Ports, v.Routes, v.Triggers = spec.Ports, spec.Routes, spec.Triggers
 		v.Want = want(svc, spec, s.Nodes.Len())
+		v.Finished = finished(svc, spec, replicas)
 	}
 	for i := range replicas {
 		r := &v.Replicas[i]
@@ -70,6 +71,17 @@ func viewService(s *store.Snapshot, svc *holdfast.Service, replicas []ReplicaVie
 		}
 	}
 	return v
+}
+
+// finished counts the replicas of the wanted release that ended well, where that is the end of it.
+func finished(svc *holdfast.Service, spec *holdfast.Spec, replicas []ReplicaView) int {
+	n := 0
+	for _, r := range replicas {
+		if r.Release == svc.Release && r.Desired == holdfast.Run && r.Status.State == holdfast.Stopped && spec.Restart.Condition != "any" {
+			n++
+		}
+	}
+	return n
 }
 
 // want is how many replicas the service is meant to have; a job has none until it is triggered.

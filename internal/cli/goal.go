@@ -54,16 +54,16 @@ func (g goal) judge(s *api.ServiceView) (verdict, string) {
 		return reached, "paused: holdfast resume " + s.Name + " lets it go on"
 	case changed:
 		return judgeRollout(s, target)
-	case g.steady[s.Name] && s.Ready < s.Want && s.Backoff.Failures == 0:
+	case g.steady[s.Name] && s.Ready+s.Finished < s.Want && s.Backoff.Failures == 0:
 		return pending, ""
-	case s.Ready < s.Want:
+	case s.Ready+s.Finished < s.Want:
 		return reached, s.Backoff.Reason
 	}
 	return reached, ""
 }
 
 func judgeRollout(s *api.ServiceView, target int) (verdict, string) {
-	full := s.Release == target && s.Updated >= s.Want
+	full := s.Release == target && s.Updated+s.Finished >= s.Want
 	switch s.Rollout.Phase {
 	case holdfast.RolledBack, holdfast.Halted:
 		return failed, s.Rollout.Reason
