@@ -22,6 +22,7 @@ import (
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container/linux"
+	"github.com/holdfast/holdfast/container/linux/slim"
 )
 
 // Serve runs a supervisor in this process until ctx ends; containers go on. ErrConflict: there is one already.
@@ -136,6 +137,10 @@ func settle(cfg Config) error {
 	// Best effort: it needs CAP_SYS_RESOURCE.
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0); err != nil {
 		cfg.Runtime.Log.Debug("protect from the OOM killer", "err", err)
+	}
+	debug.FreeOSMemory()
+	if err := slim.Down(); err != nil {
+		cfg.Runtime.Log.Warn("slim down", "err", err) // it only costs memory
 	}
 	return linux.EnterCgroup(cfg.Runtime.CgroupParent, "supervisor")
 }
