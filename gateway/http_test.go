@@ -34,6 +34,7 @@ func TestRequestIsForwarded(t *testing.T) {
 		req.Header.Set("X-Forwarded-For", "6.6.6.6")
 		req.Header.Set("X-Real-Ip", "6.6.6.6")
 		req.Header.Set("Forwarded", "for=6.6.6.6")
+		req.Header["X_Forwarded_For"] = []string{"6.6.6.6"}
 		req.Header.Set("Connection", "X-Drop")
 		req.Header.Set("X-Drop", "1")
 		req.Header.Set("X-Keep", "1")
@@ -54,6 +55,7 @@ func TestRequestIsForwarded(t *testing.T) {
 		}
 		for name, want := range map[string]string{
 			"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "A.test:99", "X-Real-Ip": "",
+			"X_forwarded_for": "", "X_Forwarded_For": "",
 			"Forwarded": `for=127.0.0.1;host="A.test:99";proto=http`, "X-Drop": "", "X-Keep": "1",
 		} {
 			if have := strings.Join(got.Header[name], "|"); have != want {
@@ -278,7 +280,8 @@ func TestAnswerBeforeTheBodyIsSent(t *testing.T) {
 			if err != nil {
 				continue // a client may fail on writing before it looks for an answer
 			}
-			if resp.StatusCode != 413 {
+			// net/http's Transport may take the failure to write for more important than the answer.
+			if std := r.gw.loops == nil; resp.StatusCode != 413 && !(std && resp.StatusCode == 502) {
 				t.Errorf("%d bytes at once: got %d", size, resp.StatusCode)
 			}
 		}

@@ -115,6 +115,17 @@ func TestConnectionCannotDropWhatFramesTheMessage(t *testing.T) {
 	}
 }
 
+func TestDisguisedHeadersAreDropped(t *testing.T) {
+	head := "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded-For: 1\r\nContent_Length: 5\r\nx_real_ip: 1\r\nX_Own: 1\r\n\r\n"
+	r, ok, err := parse(head)
+	if err != nil || !ok || r.HasBody() {
+		t.Fatal(ok, err)
+	}
+	if got := string(r.AppendFields(nil, []byte(head))); got != "Host: a\r\nX_Own: 1\r\n" {
+		t.Errorf("forwarded %q", got)
+	}
+}
+
 func TestResponses(t *testing.T) {
 	for head, want := range map[string]string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: 1\r\n\r\n":                       `200 " 200 OK" 5 false false "X: 1\r\n"`,

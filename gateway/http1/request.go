@@ -148,6 +148,9 @@ func (r *Request) field(buf []byte, l *line) error {
 	value := buf[l.valueFrom:l.valueTo]
 	switch fieldOf(buf[l.from:l.colon]) {
 	case other:
+		if Disguised(buf[l.from:l.colon]) {
+			return nil
+		}
 		return r.forward(l.from, l.to)
 	case host:
 		if r.hosts++; r.hosts > 1 || !validHost(value) {
@@ -192,6 +195,22 @@ func (r *Request) option(buf []byte, from, to int) error {
 		return r.nominate(from, to)
 	}
 	return nil
+}
+
+// Disguised reports whether name is, with "-" for "_", one that the gateway sets or that frames the message: servers that
+// hand headers on as CGI variables cannot tell the two apart.
+func Disguised(name []byte) bool {
+	var plain [24]byte
+	if len(name) > len(plain) || bytes.IndexByte(name, '_') < 0 {
+		return false
+	}
+	for i, c := range name {
+		if c == '_' {
+			c = '-'
+		}
+		plain[i] = c
+	}
+	return fieldOf(plain[:len(name)]) != other
 }
 
 // protected reports whether a client may not have name dropped by naming it in Connection: the message's meaning would

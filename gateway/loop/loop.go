@@ -105,7 +105,7 @@ func (l *loop) readMail() {
 
 // goschedEvery is how long the loop may run without giving the scheduler a turn. The scheduler would take one by force
 // after 10 ms, and watch the process more closely, and dearly, from then on.
-const goschedEvery = 4 * time.Millisecond
+const goschedEvery = 8 * time.Millisecond
 
 // worthPolling is how many events a round must have had for more to be likely at once: then a look without waiting saves
 // the scheduler's part in a wait; otherwise it would be a call for nothing.

@@ -1,7 +1,7 @@
 // Package std is the gateway's HTTP data path on the standard library: net/http in front, httputil.ReverseProxy behind.
 // It speaks all of HTTP/1.1 and serves what the loops do not.
 //
-// May import only gateway/{access,route,upstream} and the standard library.
+// May import only gateway/{access,http1,route,upstream} and the standard library.
 package std
 
 import (
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/holdfast/holdfast/gateway/access"
+	"github.com/holdfast/holdfast/gateway/http1"
 	"github.com/holdfast/holdfast/gateway/route"
 	"github.com/holdfast/holdfast/gateway/upstream"
 )
@@ -201,6 +202,11 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 	p.Out.Host = p.In.Host
 	p.Out.Header.Del("X-Real-Ip")
+	for name := range p.Out.Header {
+		if http1.Disguised([]byte(name)) {
+			delete(p.Out.Header, name)
+		}
+	}
 	if !strings.EqualFold(p.Out.Header.Get("Upgrade"), "websocket") { // h2c would go past the gateway's rules
 		p.Out.Header.Del("Upgrade")
 		p.Out.Header.Del("Connection")
