@@ -44,6 +44,7 @@ func (a *Agent) adopt(ctx context.Context) error {
 			a.adoptReplica(ctx, snap, id, *replica, containers)
 		}
 	}
+	a.reports.flush(ctx)
 	return a.sweepFiles(snap)
 }
 
@@ -97,7 +98,7 @@ func (a *Agent) adoptReplica(ctx context.Context, snap *store.Snapshot, id strin
 		if replica.Desired == holdfast.Stop {
 			t.askStop(replica.StopWhy, replica.Kill)
 		}
-		a.launch(t, func() { t.adopt(ctx, *status, found) })
+		a.launch(ctx, t, t.adopt(*status, found))
 	}
 }
 

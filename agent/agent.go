@@ -91,6 +91,7 @@ type Agent struct {
 	log     *slog.Logger
 	pool    *pool
 	reports *reporter
+	adopted chan struct{}
 
 	mu    sync.Mutex
 	tasks map[string]*task // by container ID, pre-start hooks included
@@ -104,9 +105,14 @@ func New(cfg Config) *Agent {
 		volumes: cfg.Volumes, dataDir: cfg.DataDir, runDir: cfg.RunDir, now: cfg.Now, log: cfg.Log,
 		pool:    newPool(cfg.Runtime, cfg.Network, cfg.Log, cfg.PoolMin, cfg.PoolMax),
 		reports: newReporter(cfg.Store, cfg.Log),
+		adopted: make(chan struct{}),
 		tasks:   map[string]*task{},
 	}
 }
+
+// Adopted is closed once the store tells of every replica of this node what became of it since an earlier agent ended.
+// Until then it may call replicas ready that a reboot has ended.
+func (a *Agent) Adopted() <-chan struct{} { return a.adopted }
 
 // Run adopts what runs on the node and follows the store until ctx ends; containers go on. It returns ctx's cause,
 // or the first error that it cannot live with.
@@ -117,26 +123,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.adopt(ctx); err != nil {
 		return fmt.Errorf("adopt containers: %w", err)
 	}
+	close(a.adopted)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.reports.run(ctx) })
 	group.Go(func() error { return a.pool.run(ctx) })
 	group.Go(func() error { return a.watchContainers(ctx) })
 	group.Go(func() error { return a.follow(ctx) })
+	group.Go(func() error { return a.followNetwork(ctx) })
 	group.Go(func() error { return a.heartbeat(ctx) })
 	err := group.Wait()
 	a.work.Wait()
 	return err
 }
 
-// follow brings tasks and network in line with each snapshot.
+// follow brings tasks in line with each snapshot.
 func (a *Agent) follow(ctx context.Context) error {
 	snap := a.store.Snapshot()
-	var applied tableState
 	for {
 		a.reconcile(ctx, snap)
-		if err := applied.apply(ctx, a, snap); err != nil && ctx.Err() == nil {
-			a.log.Error("apply network table", "err", err)
-		}
 		next, err := a.store.Wait(ctx, snap.Revision)
 		if err != nil {
 			return err
@@ -181,7 +185,7 @@ func (a *Agent) startTask(ctx context.Context, snap *store.Snapshot, replica hol
 	if replica.Desired == holdfast.Stop {
 		t.askStop(replica.StopWhy, replica.Kill)
 	}
-	a.launch(t, func() { t.run(ctx) })
+	a.launch(ctx, t, t.run)
 	return t
 }
 
@@ -198,14 +202,15 @@ func (a *Agent) newTaskFor(snap *store.Snapshot, replica holdfast.Replica) (*tas
 }
 
 // launch registers t and runs its life in a goroutine; t is forgotten when its record is reaped.
-func (a *Agent) launch(t *task, life func()) {
+func (a *Agent) launch(ctx context.Context, t *task, life func(context.Context)) {
 	a.mu.Lock()
 	a.tasks[t.replica.ID] = t
 	a.mu.Unlock()
 	a.work.Add(1)
 	go func() {
 		defer a.work.Done()
-		life()
+		defer close(t.done)
+		life(ctx)
 	}()
 }
 

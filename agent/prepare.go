@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -82,6 +83,8 @@ func (t *task) mount(ctx context.Context, m holdfast.Mount) (specs.Mount, error)
 		return t.bindMount(m)
 	case "volume":
 		return t.volumeMount(ctx, m)
+	case "image":
+		return t.imageMount(ctx, m)
 	default:
 		return specs.Mount{}, holdfast.Errorf(holdfast.ErrUnsupported, "mount type %s", m.Type)
 	}
@@ -127,6 +130,18 @@ func (t *task) volumeMount(ctx context.Context, m holdfast.Mount) (specs.Mount, 
 	if err == nil && m.Subpath != "" {
 		path, err = t.agent.volumes.Subpath(ctx, v.Name, t.replica.ID, m.Subpath)
 	}
+	return t.bind(path, m), err
+}
+
+// imageMount shows the files of another image, read-only: a copy that goes with the replica.
+func (t *task) imageMount(ctx context.Context, m holdfast.Mount) (specs.Mount, error) {
+	other, err := t.agent.images.Ensure(ctx, m.Source, "")
+	if err != nil {
+		return specs.Mount{}, err
+	}
+	fill := volume.FromImage(other.Rootfs.EROFS, other.Rootfs.Dirs, cmp.Or(m.Subpath, "/"))
+	path, err := t.agent.volumes.AcquireAnonymous(ctx, t.replica.ID, m.Target, fill)
+	m.ReadOnly = true
 	return t.bind(path, m), err
 }
 

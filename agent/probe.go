@@ -31,8 +31,8 @@ type prober struct {
 	verdicts chan<- verdict
 }
 
-// firstAsk is the wait before the first ask of a probe that nobody gave an interval for its start; it doubles up to
-// the start interval, so that a quick server is found ready within milliseconds.
+// firstAsk is the wait before the first ask; the waits grow by half up to the start interval, so that a server is found
+// ready within milliseconds, or a third of the time that it takes.
 const firstAsk = time.Millisecond
 
 // run asks until ctx ends. It reports each change of verdict: the first success at once, and failures when Retries of
@@ -77,7 +77,7 @@ func (p *prober) nextWait(last time.Duration, known bool) time.Duration {
 	if limit <= 0 {
 		limit = p.probe.Interval.Std()
 	}
-	return min(2*last, limit)
+	return min(last+last/2, limit)
 }
 
 func (p *prober) askOnce(ctx context.Context) error {

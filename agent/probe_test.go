@@ -52,9 +52,9 @@ func TestProber(t *testing.T) {
 		want   string
 	}{
 		{"good at once", holdfast.Probe{Interval: second, Retries: 3}, goodFrom(0), "good@0s"},
-		{"a start of 400ms is no failure", holdfast.Probe{Interval: second, Retries: 1}, goodFrom(400 * time.Millisecond), "good@500ms"},
-		{"never good", holdfast.Probe{Interval: second, Retries: 3}, goodFrom(time.Hour), "bad@3s"},
-		{"start period", holdfast.Probe{Interval: second, Retries: 3, StartPeriod: 10 * second}, goodFrom(9 * time.Second), "good@9s"},
+		{"a start of 400ms is no failure", holdfast.Probe{Interval: second, Retries: 1}, goodFrom(400 * time.Millisecond), "good@600ms"},
+		{"never good", holdfast.Probe{Interval: second, Retries: 3}, goodFrom(time.Hour), "bad@3.1s"},
+		{"start period", holdfast.Probe{Interval: second, Retries: 3, StartPeriod: 10 * second}, goodFrom(9 * time.Second), "good@9.1s"},
 		{"bad after the start period", holdfast.Probe{Interval: second, Retries: 2, StartPeriod: 5 * second}, goodFrom(time.Hour), "bad@6.8s"},
 		{"recovers", holdfast.Probe{Interval: second, Retries: 2}, func(since time.Duration) error {
 			if since > 3*time.Second && since < 8*time.Second {

@@ -99,25 +99,28 @@ func (t *task) stopSignal() syscall.Signal {
 }
 
 // ended reports a container that ended by itself.
-func (t *task) ended(found container.Status) {
+func (t *task) ended(found container.Status) { t.finish(t.outcome(found)) }
+
+// outcome is what became of a replica whose container ended by itself.
+func (t *task) outcome(found container.Status) (holdfast.State, string) {
 	t.fillExit(found)
-	state, reason := holdfast.Failed, exitReason(found)
 	switch {
 	case closed(t.stop):
-		state, reason = holdfast.Stopped, t.stopWhy
+		return holdfast.Stopped, t.stopWhy
 	case found.ExitCode == 0:
-		state = holdfast.Stopped
+		return holdfast.Stopped, exitReason(found)
+	default:
+		return holdfast.Failed, exitReason(found)
 	}
-	t.finish(state, reason)
 }
 
-// endLost reports a container that is gone without a trace.
-func (t *task) endLost() {
+// lost is what became of a replica whose container is gone without a trace.
+func (t *task) lost() (holdfast.State, string) {
+	t.status.Ready, t.status.Finished = false, t.agent.now()
 	if closed(t.stop) {
-		t.finish(holdfast.Stopped, t.stopWhy)
-		return
+		return holdfast.Stopped, t.stopWhy
 	}
-	t.finish(holdfast.Failed, "its container is gone: the node was restarted")
+	return holdfast.Failed, "its container is gone: the node was restarted"
 }
 
 func (t *task) fillExit(found container.Status) {

@@ -6,11 +6,35 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/network"
 	"github.com/holdfast/holdfast/store"
 )
+
+// followNetwork brings the node's network in line with each snapshot. It has a loop of its own: a replica that is to start
+// does not wait until the kernel has taken the table in that its predecessor is no longer in.
+func (a *Agent) followNetwork(ctx context.Context) error {
+	snap := a.store.Snapshot()
+	var applied tableState
+	var retry time.Duration
+	for {
+		if err := applied.apply(ctx, a, snap); err != nil && ctx.Err() == nil {
+			a.log.Error("apply network table", "err", err)
+			retry = min(max(2*retry, 100*time.Millisecond), 10*time.Second)
+			sleep(ctx, retry)
+			snap = a.store.Snapshot()
+			continue
+		}
+		retry = 0
+		next, err := a.store.Wait(ctx, snap.Revision)
+		if err != nil {
+			return err
+		}
+		snap = next
+	}
+}
 
 // tableState remembers the table that was applied last, so that changes that do not touch it cost nothing.
 type tableState struct{ last *network.Table }

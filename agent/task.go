@@ -95,7 +95,6 @@ func (t *task) runSteps(ctx context.Context, steps ...step) error {
 
 // run takes a new replica through its life.
 func (t *task) run(ctx context.Context) {
-	defer close(t.done)
 	t.report(holdfast.Preparing, "")
 	if err := t.bringUp(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -109,26 +108,27 @@ func (t *task) run(ctx context.Context) {
 	t.supervise(ctx)
 }
 
-// adopt goes on with a container that an earlier agent started; found is the zero Status when it is gone.
-func (t *task) adopt(ctx context.Context, last holdfast.Status, found container.Status) {
-	defer close(t.done)
+// adopt takes over a container that an earlier agent started; found is the zero Status when it is gone. It reports what
+// has changed since, and returns the rest of the replica's life.
+func (t *task) adopt(last holdfast.Status, found container.Status) (life func(context.Context)) {
 	t.status = last
 	t.sandbox, t.started = found.Sandbox, found.ID != ""
 	switch {
 	case !t.started:
-		t.status.Ready, t.status.Finished = false, t.agent.now()
-		t.endLost()
-		return
+		t.report(t.lost())
+		return t.cleanupOnly
 	case found.Phase == container.Exited:
-		t.ended(found)
-		return
+		t.report(t.outcome(found))
+		return t.cleanupOnly
 	}
 	if last.State.Before(holdfast.Starting) {
 		t.status.Started, t.status.PID = found.Started, found.PID
 		t.report(holdfast.Starting, t.startingReason())
 	}
-	t.supervise(ctx)
+	return t.supervise
 }
+
+func (t *task) cleanupOnly(context.Context) { t.cleanup() }
 
 // bringUp runs the start steps; a stop that comes meanwhile cancels them.
 func (t *task) bringUp(ctx context.Context) error {

@@ -32,17 +32,28 @@ type gatewayKeeper struct {
 // keepEvery is how often the node's other processes are asked whether they are there.
 const keepEvery = time.Second
 
-// keep calls ensure again and again until ctx ends, so that a process that died is soon there again.
-func keep(ctx context.Context, log *slog.Logger, what string, ensure func(context.Context) error) error {
+// keeper calls ensure again and again, so that a process that died is soon there again.
+type keeper struct {
+	what   string
+	ensure func(context.Context) error
+	tried  chan struct{} // closed after the first time, whatever came of it
+	log    *slog.Logger
+}
+
+// run returns ctx's cause when ctx has ended.
+func (k keeper) run(ctx context.Context) error {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
 	failing := false
-	for {
-		err := ensure(ctx)
+	for first := true; ; first = false {
+		err := k.ensure(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			log.Error("keep process running", "process", what, "err", err)
+			k.log.Error("keep process running", "process", k.what, "err", err)
 		}
 		failing = err != nil
+		if first {
+			close(k.tried)
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -189,16 +189,20 @@ func (d *process) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return remote.Serve(ctx, storeListener, d.kv, gatewayAccess) })
 	group.Go(func() error {
-		return control.Run(ctx, control.Config{Store: d.state, Holder: d.node.ID, Log: d.cfg.Log})
+		return after(ctx, func() error {
+			return control.Run(ctx, control.Config{Store: d.state, Holder: d.node.ID, Log: d.cfg.Log})
+		}, d.agent.Adopted())
 	})
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.failWithStore(ctx) })
-	group.Go(func() error {
-		return keep(ctx, d.cfg.Log, "gateway", gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}.ensure)
-	})
-	group.Go(func() error { return keep(ctx, d.cfg.Log, "supervisor", d.ensureSupervisor) })
+	gateway := keeper{what: "gateway", ensure: gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}.ensure, tried: make(chan struct{}), log: d.cfg.Log}
+	group.Go(func() error { return gateway.run(ctx) })
+	parent := keeper{what: "supervisor", ensure: d.ensureSupervisor, tried: make(chan struct{}), log: d.cfg.Log}
+	group.Go(func() error { return parent.run(ctx) })
 	group.Go(func() error { return d.serveRegistry(ctx) })
-	group.Go(func() error { return server.Serve(ctx, socket) })
+	group.Go(func() error {
+		return after(ctx, func() error { return server.Serve(ctx, socket) }, d.agent.Adopted(), gateway.tried)
+	})
 	d.cfg.Log.Info("agent runs", "node", d.node.Name, "id", d.node.ID, "socket", d.cfg.Socket(), "version", Version)
 	err = group.Wait()
 	if ctx := context.WithoutCancel(ctx); !d.hasReplicas() {
@@ -233,6 +237,18 @@ func (d *process) failWithStore(ctx context.Context) error {
 	}
 }
 
+// after runs f once all of the channels are closed, unless ctx ends first.
+func after(ctx context.Context, f func() error, ready ...<-chan struct{}) error {
+	for _, c := range ready {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return f()
+}
+
 // serveRegistry answers the OCI distribution API on this machine.
 func (d *process) serveRegistry(ctx context.Context) error {
 	if d.cfg.Registry == "off" {
@@ -247,7 +263,7 @@ func (d *process) serveRegistry(ctx context.Context) error {
 
 func (d *process) api() (*api.Server, error) {
 	return api.New(api.Config{
-		State: d.state, Verbs: verbs{}, Processes: d.agent, Logs: d.agent, Copier: d.agent,
+		State: d.state, Processes: d.agent, Logs: d.agent, Copier: d.agent,
 		Images: images{d.images, d.state}, Volumes: volumes{d.volumes, d.state, d.node.ID},
 		Router: router{d.state, d.node.ID}, Metrics: metricsHandler(d.metrics, d.gateway), Info: d.info, Log: d.cfg.Log,
 	})
