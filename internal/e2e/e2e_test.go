@@ -42,7 +42,7 @@ services:
       route: {path: /, port: 8080}
       health:
         readiness: {http: {port: 8080, path: /healthz}, interval: 500ms}
-        liveness: {http: {port: 8080, path: /healthz}, interval: 500ms, timeout: 1s, retries: 3}
+        liveness: {http: {port: 8080, path: /healthz}, interval: 500ms, timeout: 1s, retries: 3, start_period: 2s}
     environment: [%s]
     stop_grace_period: 5s
     deploy:
@@ -124,15 +124,15 @@ func (a app) underLoad(rate float64, path string, work func()) *load.Result {
 // ready returns the ready replicas of a service, by slot. It asks the API, not the CLI: it is polled.
 func (a app) ready(service string) []api.ReplicaView {
 	a.T.Helper()
-	return slices.DeleteFunc(a.replicas(service), func(r api.ReplicaView) bool { return !r.Status.Ready })
+	return slices.DeleteFunc(a.replicas(service, false), func(r api.ReplicaView) bool { return !r.Status.Ready })
 }
 
-// replicas returns the replicas of a service that have not ended, by slot.
-func (a app) replicas(service string) []api.ReplicaView {
+// replicas returns the replicas of a service, by slot, also those that have ended if asked.
+func (a app) replicas(service string, ended bool) []api.ReplicaView {
 	a.T.Helper()
 	client := api.Dial(a.Socket())
 	defer client.Close()
-	list, err := client.Replicas(a.T.Context(), "", service, false)
+	list, err := client.Replicas(a.T.Context(), "", service, ended)
 	if err != nil {
 		a.T.Fatalf("list replicas of %s: %v", service, err)
 	}

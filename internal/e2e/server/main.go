@@ -1,6 +1,7 @@
 // Command server is what the end-to-end tests deploy: a small HTTP server that can be told to be bad.
 //
 //	EXIT=n         exits with code n at once
+//	DEAF=1         listens on no port
 //	UNHEALTHY=1    answers 500 to GET /healthz
 //	VERSION=v      what GET / answers, with the host name
 //
@@ -56,6 +57,10 @@ func main() {
 		<-ctx.Done()
 		server.Shutdown(context.Background()) //nolint:errcheck // the process ends next
 	}()
+	if os.Getenv("DEAF") != "" {
+		<-ctx.Done()
+		return
+	}
 	fmt.Println("listening as", os.Getenv("VERSION"))
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Println(err)
