@@ -23,13 +23,14 @@ var floors = []struct {
 	{"pure decisions over the nouns and a snapshot", []string{"plan", "compose"}},
 	{"the loops and the surfaces", []string{"control", "agent", "gateway", "session", "database", "api", "console", "kube"}},
 	{"the wiring", []string{"daemon"}},
-	{"the programs", []string{"cmd", "bench", "examples", "internal"}},
+	{"the command line and the test rigs", []string{"internal"}},
+	{"the programs", []string{"cmd", "bench", "examples"}},
 }
 
 // leaves may import nothing but the standard library and the packages named.
 var leaves = map[string][]string{
 	"network/ipam":             {},
-	"container/linux/initproc": {"golang.org/x/sys/unix"},
+	"container/linux/initproc": {"golang.org/x/sys/unix", module + "/container/linux/slim"},
 	"container/logs":           {},
 }
 
