@@ -25,7 +25,8 @@ type Runtime interface {
 	Start(ctx context.Context, spec Spec) (Status, error)
 	// Signal sends sig to the container's first process. ErrNotFound when it ended.
 	Signal(ctx context.Context, id string, sig syscall.Signal) error
-	// Kill sends SIGKILL to all processes of the container, whatever they do.
+	// Kill sends SIGKILL to all processes of the container, whatever they do, paused ones too. ErrNotFound when there
+	// is no such container; one that ended is no error.
 	Kill(ctx context.Context, id string) error
 	// Remove forgets an ended container, or an unused sandbox, and frees all that it held, except its log.
 	// It kills what still runs. Removing what is not there is no error.
@@ -34,7 +35,7 @@ type Runtime interface {
 	List(ctx context.Context) ([]Status, error)
 	// Watch delivers each container's present status first and then every change, until ctx ends.
 	Watch(ctx context.Context) (<-chan Status, error)
-	// Exec runs another process in a running container.
+	// Exec runs another process in a running container. ErrConflict when it is paused.
 	Exec(ctx context.Context, id string, spec ExecSpec) (Exec, error)
 	// Attach connects to the standard streams of a running container. With Logging to a file, output from now on.
 	Attach(ctx context.Context, id string) (Exec, error)

@@ -333,6 +333,9 @@ func testPause(h *harness) {
 		must(h, h.rt.Pause(h.Context(), id))
 	}
 	equal(h, "phase", h.list()[id].Phase, container.Paused)
+	if _, err := h.rt.Exec(h.Context(), id, container.ExecSpec{Args: []string{"/bin/prog", "exit", "0"}}); !errors.Is(err, holdfast.ErrConflict) {
+		h.Errorf("exec in a paused container: %v", err)
+	}
 	for range 2 {
 		must(h, h.rt.Resume(h.Context(), id))
 	}

@@ -20,6 +20,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec container.ExecSpec) 
 	if err != nil {
 		return nil, err
 	}
+	if b.status.Phase == container.Paused {
+		return nil, holdfast.Errorf(holdfast.ErrConflict, "exec in %s: it is paused", id)
+	}
 	if len(spec.Args) == 0 {
 		return nil, holdfast.Errorf(holdfast.ErrInvalid, "exec in %s: no command", id)
 	}

@@ -28,6 +28,12 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec container.ExecSpec) 
 	if err != nil {
 		return nil, err
 	}
+	r.mu.Lock()
+	paused := b.Status.Phase == container.Paused
+	r.mu.Unlock()
+	if paused {
+		return nil, holdfast.Errorf(holdfast.ErrConflict, "exec in container %s: it is paused", id)
+	}
 	p, err := r.exec(ctx, b, spec)
 	if err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", id, err)
