@@ -2,7 +2,7 @@
 // candidates taking turns. The figure to trust is CPU: seconds of user and system time of the proxy's processes per
 // 100,000 requests. It needs root, nginx, haproxy, wrk and taskset.
 //
-//	go run ./bench/gateway [-rounds 5] [-seconds 3] [-conns 64,512] [-sizes 200,16384] [-engines loops,std]
+//	go run ./bench/gateway [-rounds 5] [-seconds 3] [-conns 64,512] [-sizes 200,16384] [-engines loops,std] [-websockets 5000]
 package main
 
 import (
@@ -37,6 +37,7 @@ func run(ctx context.Context, args []string) error {
 	conns := flags.String("conns", "64,512", "client connections")
 	sizes := flags.String("sizes", "200,16384", "sizes of the response's body")
 	engines := flags.String("engines", "loops,std", "data paths of the gateway")
+	sockets := flags.Int("websockets", 0, "measure the memory of that many idle WebSockets instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -57,6 +58,9 @@ func run(ctx context.Context, args []string) error {
 	defer b.stop()
 	if err := b.start(ctx, strings.Split(*engines, ","), bodies); err != nil {
 		return err
+	}
+	if *sockets > 0 {
+		return b.sockets(ctx, *sockets)
 	}
 	for _, size := range bodies {
 		for _, n := range counts {

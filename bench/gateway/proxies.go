@@ -45,6 +45,9 @@ func (b *bench) start(ctx context.Context, engines []string, sizes []int) error 
 	if err := b.backend(ctx); err != nil {
 		return err
 	}
+	if err := serveSockets(ctx); err != nil {
+		return err
+	}
 	if err := b.nginx(ctx); err != nil {
 		return err
 	}
@@ -100,8 +103,8 @@ func (b *bench) write(name, text string) (string, error) {
 }
 
 const nginxCommon = `
-daemon off; master_process on; worker_processes 1; pid %[1]s/%[2]s.pid; error_log stderr crit;
-events { worker_connections 8192; }
+daemon off; master_process on; worker_processes 1; worker_rlimit_nofile 20000; pid %[1]s/%[2]s.pid; error_log stderr crit;
+events { worker_connections 18000; }
 http {
 	access_log off; keepalive_requests 100000000; keepalive_timeout 600s; sendfile on; tcp_nodelay on;
 	client_body_temp_path %[1]s/tmp-%[2]s; proxy_temp_path %[1]s/tmp-%[2]s-p; fastcgi_temp_path %[1]s/tmp-%[2]s-f;
@@ -133,11 +136,17 @@ func (b *bench) nginx(ctx context.Context) error {
 	for _, ip := range backends() {
 		fmt.Fprintf(&servers, "server %s:%d; ", ip, backendPort)
 	}
-	conf := fmt.Sprintf(`upstream u { %s keepalive 1024; keepalive_requests 100000000; keepalive_timeout 600s; }
-	server { listen 127.0.0.1:18090; location / {
+	conf := fmt.Sprintf(`upstream ws { server 127.9.0.1:%[2]d; server 127.9.0.2:%[2]d; server 127.9.0.3:%[2]d; server 127.9.0.4:%[2]d; }
+	upstream u { %[1]s keepalive 1024; keepalive_requests 100000000; keepalive_timeout 600s; }
+	server { listen 127.0.0.1:18090;
+	location /ws {
+		proxy_pass http://ws; proxy_http_version 1.1; proxy_set_header Connection upgrade; proxy_set_header Upgrade websocket;
+		proxy_read_timeout 600s;
+	}
+	location / {
 		proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
 		proxy_set_header X-Forwarded-For $remote_addr; proxy_buffers 8 16k;
-	} }`, servers.String())
+	} }`, servers.String(), socketPort)
 	path, err := b.write("nginx.conf", fmt.Sprintf(nginxCommon, b.dir, "nginx", conf))
 	if err != nil {
 		return err
@@ -147,7 +156,7 @@ func (b *bench) nginx(ctx context.Context) error {
 
 func (b *bench) haproxy(ctx context.Context) error {
 	conf := `global
-	maxconn 8192
+	maxconn 9000
 	nbthread 1
 defaults
 	mode http
@@ -158,13 +167,16 @@ defaults
 	option forwardfor
 frontend f
 	bind 127.0.0.1:18091
+	maxconn 9000
+	use_backend ws if { path_beg /ws }
 	default_backend u
-backend u
 `
+	ws, u := "backend ws\n\ttimeout tunnel 600s\n", "backend u\n"
 	for i, ip := range backends() {
-		conf += fmt.Sprintf("\tserver s%d %s:%d pool-max-conn 1024\n", i, ip, backendPort)
+		ws += fmt.Sprintf("\tserver s%d %s:%d\n", i, ip, socketPort)
+		u += fmt.Sprintf("\tserver s%d %s:%d pool-max-conn 1024\n", i, ip, backendPort)
 	}
-	path, err := b.write("haproxy.cfg", conf)
+	path, err := b.write("haproxy.cfg", conf+ws+u)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func serve(ctx context.Context, args []string) error {
 func seed(_ *store.Snapshot, tx *store.Tx) error {
 	tx.Put(&holdfast.Service{App: "bench", Name: "web", Release: 1})
 	tx.Put(&holdfast.Release{App: "bench", Service: "web", Number: 1, Spec: holdfast.Spec{
-		Name: "web", Mode: holdfast.Replicated, Replicas: 4, Routes: []holdfast.Route{{Port: backendPort}},
+		Name: "web", Mode: holdfast.Replicated, Replicas: 4, Routes: []holdfast.Route{{Port: backendPort}, {PathPrefix: "/ws", Port: socketPort}},
 	}})
 	for i, ip := range backends() {
 		id := fmt.Sprintf("bench-web-%d", i)

@@ -5,11 +5,11 @@ package http1
 // It is strict: sizes of at most 15 hexadecimal digits, CRLF everywhere, extensions of printable characters and bounded,
 // trailers like header lines and none that changes the message's framing or destination.
 type Chunks struct {
-	state chunkState
 	left  int64 // bytes of chunk data still to come, or the size being read
-	count int   // digits of the size, bytes of extension, or bytes of trailers
-	name  [24]byte
-	nname int
+	count int32 // digits of the size, bytes of extension, or bytes of trailers
+	nname int16
+	state chunkState
+	name  [17]byte // of a trailer; longer names are none that matter
 }
 
 type chunkState uint8
@@ -168,7 +168,7 @@ func (c *Chunks) trailer(b byte) error {
 
 func (c *Chunks) trailerName(b byte) error {
 	if b == ':' && c.nname > 0 {
-		if c.nname <= len(c.name) && fieldOf(c.name[:c.nname]) != other {
+		if int(c.nname) <= len(c.name) && fieldOf(c.name[:c.nname]) != other {
 			return errTrailer
 		}
 		c.state = trailerValue
@@ -177,7 +177,7 @@ func (c *Chunks) trailerName(b byte) error {
 	if !tokens[b] {
 		return errTrailer
 	}
-	if c.nname < len(c.name) {
+	if int(c.nname) < len(c.name) {
 		c.name[c.nname] = b
 	}
 	c.nname++

@@ -50,7 +50,7 @@ func (l *loop) refuse(c *conn, err *http1.Error) {
 func (l *loop) fail(x *exchange, err error) {
 	c, be := x.front, x.backend.Desc()
 	a := upstream.Failure(be.App+"/"+be.Service, err)
-	x.status, x.reusable = a.Status, false
+	x.status, x.reusable = int32(a.Status), false
 	if x.entry != nil {
 		x.entry.Error = err.Error()
 	}
@@ -67,7 +67,7 @@ func (l *loop) badBody(x *exchange, err *http1.Error) {
 		l.abort(c)
 		return
 	}
-	x.status, x.reusable = err.Status, false
+	x.status, x.reusable = int32(err.Status), false
 	l.finish(x)
 	l.drop(x)
 	l.refuse(c, err)
@@ -95,11 +95,11 @@ func (l *loop) note(x *exchange, req *http1.Request, c *conn) {
 }
 
 func (l *loop) log(x *exchange, took time.Duration) {
-	if !l.srv.cfg.Access.Wants(x.status) {
+	if !l.srv.cfg.Access.Wants(int(x.status)) {
 		return
 	}
 	e := x.entry
-	e.Status, e.In, e.Out, e.Took, e.Tries = x.status, x.in, x.out, took, x.tries
+	e.Status, e.In, e.Out, e.Took, e.Tries = int(x.status), x.in, x.out, took, int(x.tries)
 	if x.last != nil {
 		e.Release, e.Replica = x.last.Release, x.last.Replica.ID
 	}

@@ -82,7 +82,7 @@ func (l *loop) backEvent(b *conn, events uint32) {
 	switch {
 	case b.phase == connecting:
 		l.connected(b)
-	case events&unix.EPOLLOUT != 0 && b.x.sent < len(b.x.buf):
+	case events&unix.EPOLLOUT != 0 && int(b.x.sent) < len(b.x.buf):
 		l.sendRequest(b.x)
 	}
 	if b.gen == id && b.phase != connecting && b.readable {
@@ -165,7 +165,7 @@ func (l *loop) backFailed(b *conn, err error) {
 		}
 	}
 	a := upstream.Attempt{
-		Sent: x.touched, Answered: x.got, Idempotent: x.idempotent, Replayable: x.keep, Tries: x.tries,
+		Sent: x.touched, Answered: x.got, Idempotent: x.idempotent, Replayable: x.keep, Tries: int(x.tries),
 	}
 	if !a.May() || x.touched && !x.backend.Spend() {
 		l.fail(x, err)

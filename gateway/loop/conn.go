@@ -43,10 +43,10 @@ type conn struct {
 	closing  bool // to be closed when out is written
 	reused   bool // a replica's: it has answered before
 
+	seen   int32  // of in: looked at and found not to be a whole head
+	outAt  int32  // of out: written
 	in     []byte // read and not used yet
-	seen   int    // of in: looked at and found not to be a whole head
 	out    []byte // to be written
-	outAt  int    // of out: written
 	peer   *conn  // the other end of the exchange or relay
 	x      *exchange
 	ep     *upstream.Endpoint // a replica's
@@ -172,7 +172,7 @@ func (l *loop) read(c *conn, p []byte) (n int, ok bool) {
 }
 
 // blocked reports whether something waits to be written to c.
-func (c *conn) blocked() bool { return c.outAt < len(c.out) }
+func (c *conn) blocked() bool { return int(c.outAt) < len(c.out) }
 
 // write sends the parts, none of them empty, now or, what does not fit, when c becomes writable. It reports false when
 // the connection is broken.
@@ -226,7 +226,7 @@ func (l *loop) flush(c *conn) bool {
 		case errno != 0:
 			return false
 		}
-		c.outAt += n
+		c.outAt += int32(n)
 	}
 	l.putBuffer(c.out)
 	c.out, c.outAt = nil, 0

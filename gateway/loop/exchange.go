@@ -22,43 +22,44 @@ type exchange struct {
 	ep      *upstream.Endpoint // counted in flight
 	last    *upstream.Endpoint // that was tried
 	avoid   *upstream.Endpoint
+	waiter  upstream.Waiter
+	entry   *access.Entry // nil when nothing is logged
+	next    *exchange     // free one
+	since   time.Duration
+	began   time.Duration // this try
+	in, out int64
 
 	// The request as the replica gets it.
-	buf        []byte // head, and what was read of the body and is not sent, or kept for another try
-	sent       int    // of buf
-	keep       bool   // buf holds all that was sent
-	sentAll    bool   // all of the request was read from the client
-	touched    bool   // something was sent in this try
+	buf    []byte // head, and what was read of the body and is not sent, or kept for another try
+	left   int64  // of the body, when not chunked
+	chunks http1.Chunks
+	sent   int32 // of buf
+	tries  int32
+
+	// The response.
+	status  int32
+	framing framing
+	parts   http1.Chunks
+	rest    int64 // of the body, when sized
+
+	// Of the request.
+	keep       bool // buf holds all that was sent
+	sentAll    bool // all of the request was read from the client
+	touched    bool // something was sent in this try
 	idempotent bool
 	head       bool // the method is HEAD
 	upgrade    bool
 	lastly     bool // the client's connection is closed after the response
 	chunked    bool
-	left       int64 // of the body, when not chunked
-	chunks     http1.Chunks
-	tries      int
 	fresh      bool // do not use a pooled connection
+	held       bool // waits for a replica
+	waited     bool
 
-	// Waiting for a replica.
-	held   bool
-	waited bool
-	waiter upstream.Waiter
-
-	// The response.
+	// Of the response.
 	started  bool // its head was passed on
 	got      bool // something came
 	reusable bool // the replica's connection
 	orphan   bool // the replica is gone: only what it said before still comes
-	status   int
-	framing  framing
-	rest     int64 // of the body, when sized
-	parts    http1.Chunks
-
-	since   time.Duration
-	began   time.Duration // this try
-	in, out int64
-	entry   *access.Entry // nil when nothing is logged
-	next    *exchange
 }
 
 func (l *loop) newExchange(c *conn) *exchange {
@@ -204,7 +205,7 @@ func (l *loop) attach(x *exchange, b *conn) {
 
 // sendRequest sends what is to be sent of x now.
 func (l *loop) sendRequest(x *exchange) {
-	for b := x.back; x.sent < len(x.buf); {
+	for b := x.back; int(x.sent) < len(x.buf); {
 		n, errno := send(b.fd, x.buf[x.sent:])
 		switch {
 		case errno == unix.EAGAIN:
@@ -218,7 +219,7 @@ func (l *loop) sendRequest(x *exchange) {
 			l.backRead(b)
 			return
 		}
-		x.sent += n
+		x.sent += int32(n)
 		x.touched = true
 	}
 	if !x.keep {
@@ -259,9 +260,9 @@ func (l *loop) finish(x *exchange) {
 		x.ep.Done()
 	}
 	took := l.now - x.since
-	x.view.Traffic(x.route).Count(x.status, took, x.in, x.out)
+	x.view.Traffic(x.route).Count(int(x.status), took, x.in, x.out)
 	if x.last != nil {
-		x.last.Traffic.Count(x.status, took, x.in, x.out)
+		x.last.Traffic.Count(int(x.status), took, x.in, x.out)
 	}
 	if x.entry != nil {
 		l.log(x, took)

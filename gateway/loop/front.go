@@ -111,7 +111,7 @@ func (l *loop) frontRead(c *conn) {
 func (l *loop) readHead(c *conn) bool {
 	limit := l.srv.cfg.Limits.HeadBytes
 	data := c.in
-	if len(c.in) == c.seen {
+	if len(c.in) == int(c.seen) {
 		n := l.readFront(c)
 		if n == 0 {
 			return false
@@ -121,7 +121,7 @@ func (l *loop) readHead(c *conn) bool {
 			l.keep(c, data)
 			data = c.in
 			if len(data) < limit && !http1.Complete(data, old) {
-				c.seen = len(data)
+				c.seen = int32(len(data))
 				return true
 			}
 		}
@@ -141,7 +141,7 @@ func (l *loop) readHead(c *conn) bool {
 	if len(c.in) == 0 {
 		l.keep(c, data)
 	}
-	c.seen = len(c.in)
+	c.seen = int32(len(c.in))
 	return true
 }
 
@@ -212,7 +212,7 @@ func (l *loop) consume(c *conn, data []byte, n int) {
 // to take what it was sent first.
 func (l *loop) readBody(c *conn) bool {
 	x := c.x
-	if x.back == nil || x.back.phase == connecting || x.sent < len(x.buf) {
+	if x.back == nil || x.back.phase == connecting || int(x.sent) < len(x.buf) {
 		return false
 	}
 	n := l.readFront(c)
@@ -257,7 +257,7 @@ func (l *loop) frontTimeout(c *conn) {
 		x.held = false
 		x.backend.Refused.Add(1)
 		l.fail(x, upstream.ErrHoldTimeout)
-	case c.phase == readBody && x.sent == len(x.buf):
+	case c.phase == readBody && int(x.sent) == len(x.buf):
 		l.abort(c)
 	default:
 		l.fail(x, upstream.ErrSlow)

@@ -97,7 +97,7 @@ func (l *loop) startResponse(b *conn, data []byte) {
 	b.in = nil
 	defer l.putBuffer(in)
 	x.ep.Answered(l.now-x.began, l.now)
-	x.status, x.started, x.reusable = resp.Status, true, !resp.Close
+	x.status, x.started, x.reusable = int32(resp.Status), true, !resp.Close
 	x.frame(resp)
 	head := append(l.head[:0], "HTTP/1.1"...)
 	head = append(head, resp.Reason...)
