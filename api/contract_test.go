@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +81,8 @@ func TestEveryRoute(t *testing.T) {
 		t.Errorf("info is %+v", info)
 	}
 	deployShop(t, c)
-	callApps(t, c)
+	callApps(t, a, c)
+	callJob(t, c)
 	callReplicas(t, a, c)
 	callProcesses(t, c)
 	callSystem(t, a, c)
@@ -120,9 +122,11 @@ func deployShop(t *testing.T, c *api.Client) {
 	d := holdfast.Deployment{Name: "shop", Services: []holdfast.Spec{web("web:1", 2)}}
 	dry, err := c.Deploy(ctx, d, true)
 	check(t, err)
-	if len(dry.Changes) != 2 || dry.Revision != 0 {
-		t.Errorf("dry run is %+v", dry)
+	if dry.Revision != 0 {
+		t.Errorf("dry run made revision %d", dry.Revision)
 	}
+	wantChanges(t, dry, "deploy app shop: new app", "create release 1 of service web (image web:1): new service",
+		"create replica shop-web-1-* of release 1 on node n1: first of release 1", "create replica shop-web-2-* of release 1 on node n1: slot 2 is empty")
 	if apps, err := c.Apps(ctx); err != nil || len(apps) != 0 {
 		t.Errorf("after a dry run there are %v, %v", apps, err)
 	}
@@ -139,7 +143,24 @@ func deployShop(t *testing.T, c *api.Client) {
 	}
 }
 
-func callApps(t *testing.T, c *api.Client) {
+// wantChanges compares what a verb changed with lines of what and why; a * in them stands for the random part of a
+// replica's ID.
+func wantChanges(t *testing.T, got api.Changes, want ...string) {
+	t.Helper()
+	var lines []string
+	for _, c := range got.Changes {
+		line := regexp.MustCompile(`(shop-web-\d-)[a-z0-9]{6}`).ReplaceAllString(c.What, "$1*")
+		if c.Why != "" {
+			line += ": " + c.Why
+		}
+		lines = append(lines, line)
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("changes are\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func callApps(t *testing.T, a *apitest.Agent, c *api.Client) {
 	t.Helper()
 	ctx := t.Context()
 	v, err := c.App(ctx, "shop")
@@ -153,20 +174,31 @@ func callApps(t *testing.T, c *api.Client) {
 	if one.Name != "web" {
 		t.Errorf("service is %+v", one)
 	}
-	_, err = c.Scale(ctx, "shop", "web", 3)
+	changes, err := c.Scale(ctx, "shop", "web", 3)
 	check(t, err)
-	for _, verb := range []func(context.Context, string, string) (api.Changes, error){c.Pause, c.Resume, c.Restart, c.RunJob} {
-		changes, err := verb(ctx, "shop", "web")
+	wantChanges(t, changes, "scale service web from 2 to 3: asked for")
+	a.World.Hold("web") // a rollout that is done cannot be paused
+	for _, v := range []struct {
+		call func(context.Context, string, string) (api.Changes, error)
+		want string
+	}{
+		{c.Restart, "create release 2 of service web, equal to 1: restart asked for"},
+		{c.Pause, "pause the rollout of release 2 of service web: asked for"},
+		{c.Resume, "resume the rollout of release 2 of service web: asked for"},
+	} {
+		changes, err := v.call(ctx, "shop", "web")
 		check(t, err)
-		if changes.Revision == 0 || len(changes.Changes) != 1 {
-			t.Errorf("changes are %+v", changes)
+		if changes.Revision == 0 {
+			t.Errorf("changes without a revision: %+v", changes)
 		}
+		wantChanges(t, changes, v.want)
 	}
-	_, err = c.Rollback(ctx, "shop", "web", 1, false)
+	changes, err = c.Rollback(ctx, "shop", "web", 1, false)
 	check(t, err)
+	wantChanges(t, changes, "roll service web back from release 2 to 1: asked for")
 	releases, err := c.Releases(ctx, "shop", "web")
 	check(t, err)
-	if len(releases) != 3 || releases[0].Number != 3 || releases[0].Note != "rollback to 1" {
+	if len(releases) != 2 || releases[0].Number != 2 || releases[0].Note != "restart of release 1" {
 		t.Errorf("releases are %+v", releases)
 	}
 	for v, err := range c.WatchApp(ctx, "shop", 0) {
@@ -174,6 +206,20 @@ func callApps(t *testing.T, c *api.Client) {
 		if v.Services[0].Updated == 3 {
 			break
 		}
+	}
+}
+
+func callJob(t *testing.T, c *api.Client) {
+	t.Helper()
+	ctx := t.Context()
+	spec := holdfast.Spec{Name: "report", Mode: holdfast.Job, Image: "report:1"}
+	_, err := c.Deploy(ctx, holdfast.Deployment{Name: "tools", Services: []holdfast.Spec{spec}}, false)
+	check(t, err)
+	changes, err := c.RunJob(ctx, "tools", "report")
+	check(t, err)
+	wantChanges(t, changes, "run job report: asked for")
+	if _, err := c.RunJob(ctx, "shop", "web"); !errors.Is(err, holdfast.ErrInvalid) {
+		t.Errorf("a service run as a job: %v", err)
 	}
 }
 
@@ -301,7 +347,6 @@ func callForward(t *testing.T, c *api.Client, id string) {
 func callSystem(t *testing.T, a *apitest.Agent, c *api.Client) {
 	t.Helper()
 	ctx := t.Context()
-	a.Put(t, &holdfast.Node{ID: "n1", Name: "one"})
 	nodes, err := c.Nodes(ctx)
 	check(t, err)
 	if len(nodes) != 1 || nodes[0].Name != "one" {
@@ -311,7 +356,7 @@ func callSystem(t *testing.T, a *apitest.Agent, c *api.Client) {
 	for e, err := range c.Events(ctx, api.EventsRequest{App: "shop", Tail: 1}) {
 		check(t, err)
 		count++
-		if e.Type != holdfast.AppDeployed {
+		if e.Type != holdfast.RolloutStarted {
 			t.Errorf("event is %+v", e)
 		}
 	}
@@ -334,57 +379,4 @@ func callSystem(t *testing.T, a *apitest.Agent, c *api.Client) {
 	if m.Service != "shop/web" || m.Forwarded != "/x" {
 		t.Errorf("match is %+v", m)
 	}
-}
-
-func callImages(t *testing.T, c *api.Client) {
-	t.Helper()
-	ctx := t.Context()
-	var phases []string
-	img, err := c.Pull(ctx, "nginx:1", false, func(p api.PullProgress) { phases = append(phases, p.Phase) })
-	check(t, err)
-	if img.Name != "nginx:1" || !slices.Equal(phases, []string{"resolve", "download", "download", "done"}) {
-		t.Errorf("pulled %+v with %v", img, phases)
-	}
-	img, err = c.Import(ctx, "tools:1", strings.NewReader("a tar"))
-	check(t, err)
-	if img.SizeBytes != 5 {
-		t.Errorf("imported %+v", img)
-	}
-	if one, err := c.Image(ctx, "tools:1"); err != nil || one.Digest != img.Digest {
-		t.Errorf("image is %+v, %v", one, err)
-	}
-	list, err := c.Images(ctx)
-	check(t, err)
-	if len(list) != 2 {
-		t.Errorf("images are %+v", list)
-	}
-	check(t, c.RemoveImage(ctx, "tools:1"))
-	pruned, err := c.PruneImages(ctx)
-	check(t, err)
-	if !slices.Equal(pruned.Removed, []string{"nginx:1"}) {
-		t.Errorf("pruned %+v", pruned)
-	}
-}
-
-func callVolumes(t *testing.T, a *apitest.Agent, c *api.Client) {
-	t.Helper()
-	ctx := t.Context()
-	a.Volumes.Add(api.VolumeInfo{Name: "data", App: "shop"})
-	a.Volumes.Add(api.VolumeInfo{Name: "old", SizeBytes: 7})
-	list, err := c.Volumes(ctx)
-	check(t, err)
-	if len(list) != 2 {
-		t.Errorf("volumes are %+v", list)
-	}
-	v, err := c.Volume(ctx, "data")
-	check(t, err)
-	if v.App != "shop" {
-		t.Errorf("volume is %+v", v)
-	}
-	pruned, err := c.PruneVolumes(ctx)
-	check(t, err)
-	if pruned.FreedBytes != 7 {
-		t.Errorf("pruned %+v", pruned)
-	}
-	check(t, c.RemoveVolume(ctx, "data"))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/plan"
 	"github.com/holdfast/holdfast/store"
 )
 
@@ -40,8 +41,8 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (Changes, error) {
 	if in.Body.Name != in.App {
 		return Changes{}, holdfast.Errorf(holdfast.ErrInvalid, "deployment of app %q sent to app %q", in.Body.Name, in.App)
 	}
-	return s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
-		return s.cfg.Verbs.Deploy(snap, now, in.Body)
+	return s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
+		return plan.Deploy(snap, in.Body, now)
 	})
 }
 
@@ -51,11 +52,11 @@ type downInput struct {
 }
 
 func (s *Server) down(ctx context.Context, in *downInput) (Changes, error) {
-	return s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
+	return s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
 		if _, err := viewApp(snap, in.App); err != nil {
 			return nil, err
 		}
-		return s.cfg.Verbs.Down(snap, now, in.App)
+		return plan.Down(snap, in.App)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/plan"
 	"github.com/holdfast/holdfast/store"
 )
 
@@ -20,10 +21,18 @@ func (s *Server) routeServices() {
 		name, summary string
 		decide        serviceVerb
 	}{
-		{"pause", "Hold the rollout where it is", Verbs.Pause},
-		{"resume", "Let a held rollout go on", Verbs.Resume},
-		{"restart", "Replace all replicas, as an update does, with the same release", Verbs.Restart},
-		{"run", "Start a job once", Verbs.RunJob},
+		{"pause", "Hold the rollout where it is", func(s *store.Snapshot, _ time.Time, app, service string) ([]plan.Action, error) {
+			return plan.Pause(s, app, service)
+		}},
+		{"resume", "Let a held rollout go on", func(s *store.Snapshot, now time.Time, app, service string) ([]plan.Action, error) {
+			return plan.Resume(s, app, service, now)
+		}},
+		{"restart", "Replace all replicas, as an update does, with the same release", func(s *store.Snapshot, now time.Time, app, service string) ([]plan.Action, error) {
+			return plan.Restart(s, app, service, now)
+		}},
+		{"run", "Start a job once", func(s *store.Snapshot, _ time.Time, app, service string) ([]plan.Action, error) {
+			return plan.RunJob(s, app, service)
+		}},
 	} {
 		handle(s, operation("POST "+at+"/{service}/"+v.name, v.name+"-service", tag, v.summary), s.onService(v.decide))
 	}
@@ -57,8 +66,8 @@ type scaleInput struct {
 }
 
 func (s *Server) scale(ctx context.Context, in *scaleInput) (Changes, error) {
-	return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
-		return s.cfg.Verbs.Scale(snap, now, in.App, in.Service, in.Body.Replicas)
+	return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
+		return plan.Scale(snap, in.App, map[string]int{in.Service: in.Body.Replicas})
 	})
 }
 
@@ -71,12 +80,12 @@ type rollbackInput struct {
 }
 
 func (s *Server) rollback(ctx context.Context, in *rollbackInput) (Changes, error) {
-	return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
-		return s.cfg.Verbs.Rollback(snap, now, in.App, in.Service, in.Body.Release)
+	return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
+		return plan.Rollback(snap, in.App, in.Service, in.Body.Release, now)
 	})
 }
 
-type serviceVerb func(v Verbs, s *store.Snapshot, now time.Time, app, service string) ([]Action, error)
+type serviceVerb func(s *store.Snapshot, now time.Time, app, service string) ([]plan.Action, error)
 
 type serviceVerbInput struct {
 	ServicePath
@@ -85,15 +94,15 @@ type serviceVerbInput struct {
 
 func (s *Server) onService(decide serviceVerb) func(context.Context, *serviceVerbInput) (Changes, error) {
 	return func(ctx context.Context, in *serviceVerbInput) (Changes, error) {
-		return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
-			return decide(s.cfg.Verbs, snap, now, in.App, in.Service)
+		return s.commitService(ctx, in.ServicePath, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
+			return decide(snap, now, in.App, in.Service)
 		})
 	}
 }
 
 // commitService commits a verb on a service that must be there; a mistyped name gets a hint.
 func (s *Server) commitService(ctx context.Context, in ServicePath, dryRun bool, decide verb) (Changes, error) {
-	return s.commit(ctx, dryRun, func(snap *store.Snapshot, now time.Time) ([]Action, error) {
+	return s.commit(ctx, dryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
 		if _, err := viewOneService(snap, in.App, in.Service); err != nil {
 			return nil, err
 		}

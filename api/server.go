@@ -17,7 +17,6 @@ import (
 // Config is what the API serves. All fields must be set, but for those with a default.
 type Config struct {
 	State     State
-	Verbs     Verbs
 	Processes Processes
 	Logs      Logs
 	Copier    Copier
@@ -37,7 +36,6 @@ func (c Config) Validate() error {
 		missing bool
 	}{
 		{"State", c.State == nil},
-		{"Verbs", c.Verbs == nil},
 		{"Processes", c.Processes == nil},
 		{"Logs", c.Logs == nil},
 		{"Copier", c.Copier == nil},

@@ -57,7 +57,8 @@ func (q *stdinQueue) leave() {
 	q.more.Signal()
 }
 
-// feed writes to in until the queue was closed and is empty, or left, and tells taken of each piece.
+// feed writes to in until the queue was closed and is empty, or left, or the process takes no more; it tells taken of
+// each piece. What the process did not take stays under way: the caller learns of it by the exit frame.
 func (q *stdinQueue) feed(in io.WriteCloser, taken func(n int)) {
 	for {
 		p, left := q.next()
@@ -71,7 +72,9 @@ func (q *stdinQueue) feed(in io.WriteCloser, taken func(n int)) {
 			return
 		}
 		if in != nil {
-			_, _ = in.Write(p) // what the process no longer takes is dropped; its end is told by the exit frame
+			if _, err := in.Write(p); err != nil {
+				return
+			}
 		}
 		q.mu.Lock()
 		q.under -= len(p)

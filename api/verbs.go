@@ -2,52 +2,29 @@ package api
 
 import (
 	"context"
+	"math/rand/v2"
+	"slices"
 	"time"
 
-	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/plan"
 	"github.com/holdfast/holdfast/store"
 )
 
-// Action is one step that a verb decided.
-type Action interface {
-	String() string
-	Reason() string
-	Apply(tx *store.Tx)
-}
-
-// Verbs decides what each request changes; it reads nothing but the snapshot and the time. Errors are of the root
-// package's kinds.
-type Verbs interface {
-	Deploy(s *store.Snapshot, now time.Time, d holdfast.Deployment) ([]Action, error)
-	Down(s *store.Snapshot, now time.Time, app string) ([]Action, error)
-	Scale(s *store.Snapshot, now time.Time, app, service string, replicas int) ([]Action, error)
-	Rollback(s *store.Snapshot, now time.Time, app, service string, release int) ([]Action, error)
-	Pause(s *store.Snapshot, now time.Time, app, service string) ([]Action, error)
-	Resume(s *store.Snapshot, now time.Time, app, service string) ([]Action, error)
-	Restart(s *store.Snapshot, now time.Time, app, service string) ([]Action, error)
-	RunJob(s *store.Snapshot, now time.Time, app, service string) ([]Action, error)
-}
-
-// verb decides on one snapshot.
-type verb func(s *store.Snapshot, now time.Time) ([]Action, error)
+// verb is a request to package plan: it decides on one snapshot and reads nothing else.
+type verb func(s *store.Snapshot, now time.Time) ([]plan.Action, error)
 
 // commit decides and writes in one transaction, so that what was decided on is what is changed. With dryRun it only
-// decides.
+// decides, and adds what the leader would do at once after it.
 func (s *Server) commit(ctx context.Context, dryRun bool, decide verb) (Changes, error) {
-	var done []Action
 	if dryRun {
-		actions, err := decide(s.cfg.State.Snapshot(), s.cfg.Now())
-		return changesOf(actions), err
+		return s.preview(decide)
 	}
-	err := s.cfg.State.Update(ctx, func(snap *store.Snapshot, tx *store.Tx) error {
-		actions, err := decide(snap, s.cfg.Now())
-		if err != nil {
+	var done []plan.Action
+	err := s.cfg.State.Update(ctx, func(snap *store.Snapshot, tx *store.Tx) (err error) {
+		if done, err = decide(snap, s.cfg.Now()); err != nil {
 			return err
 		}
-		for _, a := range actions {
-			a.Apply(tx)
-		}
-		done = actions
+		plan.Apply(tx, done)
 		return nil
 	})
 	if err != nil {
@@ -58,10 +35,30 @@ func (s *Server) commit(ctx context.Context, dryRun bool, decide verb) (Changes,
 	return out, nil
 }
 
-func changesOf(actions []Action) Changes {
+func (s *Server) preview(decide verb) (Changes, error) {
+	snap, now := s.cfg.State.Snapshot(), s.cfg.Now()
+	actions, err := decide(snap, now)
+	if err != nil {
+		return Changes{}, err
+	}
+	about := map[string]bool{}
+	for _, a := range actions {
+		about[a.App] = true
+	}
+	// The IDs of replicas are made up: those of a later commit will be others.
+	if actions, err = plan.Preview(snap, actions, now, rand.New(rand.NewPCG(uint64(snap.Revision), 0))); err != nil {
+		return Changes{}, err
+	}
+	// What the leader does for other apps has nothing to do with this request.
+	return changesOf(slices.DeleteFunc(actions, func(a plan.Action) bool { return !about[a.App] })), nil
+}
+
+func changesOf(actions []plan.Action) Changes {
 	out := Changes{Changes: []Change{}}
 	for _, a := range actions {
-		out.Changes = append(out.Changes, Change{What: a.String(), Why: a.Reason()})
+		if !a.Quiet && !a.Note {
+			out.Changes = append(out.Changes, Change{What: a.Text, Why: a.Reason, App: a.App, Service: a.Service})
+		}
 	}
 	return out
 }

@@ -34,7 +34,7 @@ type Agent struct {
 	World     *World
 }
 
-// Start serves until the test ends. verbs nil is Verbs{}.
+// Start serves until the test ends. The cluster has one node, n1.
 func Start(t testing.TB) *Agent {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -48,6 +48,7 @@ func Start(t testing.TB) *Agent {
 		Processes: &Processes{}, Logs: newLogs(), Files: &Files{Root: t.TempDir()}, Images: &Images{}, Volumes: &Volumes{},
 	}
 	a.World = &World{store: st}
+	a.Put(t, &holdfast.Node{ID: "n1", Name: "one", Gateway: true, CPUs: 2, MemBytes: 4 << 30, Started: Epoch, Seen: Epoch})
 	a.Client = api.Dial(a.Socket)
 	t.Cleanup(a.Client.Close)
 	a.serve(ctx, t)
@@ -80,7 +81,6 @@ func (a *Agent) Config() api.Config {
 	return api.Config{
 		State: a.Store, Processes: a.Processes, Logs: a.Logs, Copier: a.Files, Images: a.Images, Volumes: a.Volumes,
 		Router: Router{a.Store}, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return Epoch },
-		Verbs: Verbs{},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, "holdfast_test 1")
 		}),

@@ -3,6 +3,7 @@ package apitest
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/holdfast/holdfast"
@@ -13,11 +14,27 @@ import (
 // gone as soon as they are not.
 type World struct {
 	store *store.Store
-	fail  map[string]string
+
+	mu   sync.Mutex
+	fail map[string]string
+	held map[string]bool
 }
 
-// Fail makes each rollout of service end rolled back, for reason. Call it before Run.
+// Hold makes rollouts of service stay where they are: its new replicas are ready, and the rollout is never done. It
+// may be called while the world runs.
+func (w *World) Hold(service string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held == nil {
+		w.held = map[string]bool{}
+	}
+	w.held[service] = true
+}
+
+// Fail makes each rollout of service end rolled back, for reason.
 func (w *World) Fail(service, reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.fail == nil {
 		w.fail = map[string]string{}
 	}
@@ -46,13 +63,15 @@ func (w *World) Run(t testing.TB) {
 }
 
 func (w *World) step(s *store.Snapshot, tx *store.Tx) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, app := range s.Apps.All("") {
 		if app.Removing {
 			removeApp(s, tx, app)
 			continue
 		}
 		for _, svc := range s.Services.All(app.Name + "/") {
-			w.service(s, tx, *svc)
+			w.serviceLocked(s, tx, *svc)
 		}
 	}
 	return nil
@@ -74,7 +93,7 @@ func removeApp(s *store.Snapshot, tx *store.Tx, app *holdfast.App) {
 	tx.Delete(app)
 }
 
-func (w *World) service(s *store.Snapshot, tx *store.Tx, svc holdfast.Service) {
+func (w *World) serviceLocked(s *store.Snapshot, tx *store.Tx, svc holdfast.Service) {
 	rel, ok := s.Releases.Get(store.ReleaseKey(svc.App, svc.Name, svc.Release))
 	if !ok {
 		return
@@ -98,9 +117,12 @@ func (w *World) service(s *store.Snapshot, tx *store.Tx, svc holdfast.Service) {
 			tx.Delete(&holdfast.Status{ID: r.ID})
 		}
 	}
-	if svc.Rollout.Phase == holdfast.Rolling {
+	if svc.Rollout.Phase == holdfast.Rolling && !w.held[svc.Name] {
 		svc.Rollout.Phase, svc.Stable = holdfast.Done, svc.Release
+		done := *rel
+		done.Outcome = holdfast.Done
 		tx.Put(&svc)
+		tx.Put(&done)
 	}
 }
 

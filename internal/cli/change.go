@@ -49,7 +49,7 @@ func (a *app) change(ctx context.Context, app string, opt verbOptions, do func(c
 		return a.printJSON(all)
 	}
 	for _, c := range all.Changes {
-		a.printf("%s\n", c.What)
+		a.printf("%s\n", shortDigests(c.What))
 	}
 	return nil
 }

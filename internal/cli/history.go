@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -139,7 +140,14 @@ func (a *app) withHistory(ctx context.Context, app string) ([]string, error) {
 	}
 	var out []string
 	for _, s := range v.Services {
-		if s.Last > 1 && s.Mode != holdfast.Job {
+		if s.Last <= 1 || s.Mode == holdfast.Job {
+			continue
+		}
+		releases, err := a.api().Releases(ctx, app, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		if hasReleaseBefore(s.Service, releases) {
 			out = append(out, s.Name)
 		}
 	}
@@ -147,4 +155,14 @@ func (a *app) withHistory(ctx context.Context, app string) ([]string, error) {
 		return nil, fmt.Errorf("roll back app %s: %w", app, holdfast.Errorf(holdfast.ErrConflict, "no service has an earlier release"))
 	}
 	return out, nil
+}
+
+// hasReleaseBefore reports whether a rollback that names no release has somewhere to go.
+func hasReleaseBefore(s holdfast.Service, releases []holdfast.Release) bool {
+	if s.Stable != s.Release {
+		return s.Stable != 0
+	}
+	return slices.ContainsFunc(releases, func(r holdfast.Release) bool {
+		return r.Number < s.Release && r.Outcome == holdfast.Done
+	})
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -84,4 +85,14 @@ func shortImage(ref string) string {
 		return ref[:i+1+shown]
 	}
 	return ref
+}
+
+var (
+	pin        = regexp.MustCompile(`@sha256:[0-9a-f]{64}`)
+	longDigest = regexp.MustCompile(`\b([0-9a-f]{12})[0-9a-f]{13,}\b`)
+)
+
+// shortDigests makes a line that names images fit for people: no pins, and of other digests the first twelve digits.
+func shortDigests(line string) string {
+	return longDigest.ReplaceAllString(pin.ReplaceAllString(line, ""), "$1")
 }

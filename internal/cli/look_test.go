@@ -156,11 +156,10 @@ func TestTop(t *testing.T) {
 func TestInspect(t *testing.T) {
 	r := newRig(t)
 	r.deployed()
-	r.agent.Put(t, &holdfast.Node{ID: "n1", Name: "one"})
 	r.agent.Volumes.Add(api.VolumeInfo{Name: "data"})
 	for name, want := range map[string]string{
 		"web": `"kindReason": "keeps nothing"`, "web.2": `"id": "arcade-web-2-r1"`, "arcade-api-1-r1": `"slot": 1`, "arcade": `"services": [`,
-		"one": `"cpus": 0`, "data": `"name": "data"`, "nginx:1.27": `"platform": "linux/amd64"`,
+		"one": `"cpus": 2`, "data": `"name": "data"`, "nginx:1.27": `"platform": "linux/amd64"`,
 	} {
 		out := r.ok("inspect", name)
 		var v []any

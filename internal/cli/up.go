@@ -204,7 +204,7 @@ func (a *app) printChanges(c api.Changes, none string) error {
 	}
 	t := newTable("CHANGE", "REASON")
 	for _, ch := range c.Changes {
-		t.row(ch.What, ch.Why)
+		t.row(shortDigests(ch.What), shortDigests(ch.Why))
 	}
 	return t.write(a.Stdout)
 }

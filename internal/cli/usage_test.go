@@ -53,7 +53,7 @@ func TestMistakes(t *testing.T) {
 		{"scale wbe=1", 3, `no service "wbe": did you mean web?`},
 		{"rollback web two", 2, `release "two": want a number from 1, as holdfast history web lists them`},
 		{"rollback web 0", 2, `release "0": want a number from 1, as holdfast history web lists them`},
-		{"rollback web 9", 3, `service web has no release 9`},
+		{"rollback web 9", 3, `roll web back: there is no release 9`},
 		{"rollback", 4, `roll back app arcade: no service has an earlier release`},
 		{"rollback web 1 now", 2, `holdfast rollback takes no argument "now": holdfast rollback [SERVICE] [RELEASE] [flags]`},
 		{"pause", 2, `holdfast pause needs SERVICE: holdfast pause SERVICE... [flags]`},

@@ -19,40 +19,54 @@ import (
 func TestScaleRestartRollback(t *testing.T) {
 	r := newRig(t)
 	r.deployed()
-	if out := r.ok("scale", "web=3", "api=2"); out != "scale api to 2\nscale web to 3\n" {
-		t.Errorf("scale printed %q", out)
+	for _, tt := range []struct{ args, want string }{
+		{"scale web=3 api=2", "scale service api from 1 to 2\nscale service web from 2 to 3\n"},
+		{"scale web=3", "Nothing to change.\n"},
+		{"restart web", "create release 2 of service web, equal to 1\n"},
+		{"rollback web 1", "roll service web back from release 2 to 1\n"},
+		{"rollback web 1", "Nothing to change.\n"},
+		{"rollback web 2", "roll service web back from release 1 to 2\n"},
+	} {
+		if out := r.ok(strings.Fields(tt.args)...); out != tt.want {
+			t.Errorf("%s printed %q, want %q", tt.args, out, tt.want)
+		}
 	}
 	if out := r.ok("ps", "-q"); strings.Count(out, "\n") != 5 {
 		t.Errorf("after scale there are\n%s", out)
 	}
-	if out := r.ok("restart", "web"); out != "roll web to release 2\n" {
-		t.Errorf("restart printed %q", out)
-	}
-	if out := r.ok("rollback", "--dry-run", "web", "1"); !strings.Contains(out, "roll web to release 3") {
+	if out := r.ok("rollback", "--dry-run", "web"); !strings.Contains(out, "\nroll service web back from release 2 to 1 ") {
 		t.Errorf("dry run printed %q", out)
 	}
-	if out := r.ok("rollback", "web", "1"); out != "roll web to release 3\n" {
-		t.Errorf("rollback printed %q", out)
-	}
-	if out := r.ok("rollback", "-d", "--json"); !strings.Contains(out, `"what": "roll web to release 4"`) || strings.Contains(out, "api") {
+	if out := r.ok("rollback", "-d", "--json"); !strings.Contains(out, `"what": "roll service web back from release 2 to 1"`) || strings.Contains(out, "api") {
 		t.Errorf("rollback of all printed %q", out)
+	}
+	if got := r.run("rollback"); got.code != exitConflict || lastMessage(got.errout) != "roll back app arcade: no service has an earlier release" {
+		t.Errorf("rollback with nothing before: %d %s", got.code, got.errout)
 	}
 }
 
 func TestPauseAndResume(t *testing.T) {
 	r := newRig(t)
 	r.deployed()
-	if out := r.ok("pause", "web"); out != "pause web\n" {
+	if got := r.run("pause", "web"); got.code != exitConflict || lastMessage(got.errout) != "pause web: no rollout is running" {
+		t.Errorf("pause with no rollout: %d %s", got.code, got.errout)
+	}
+	r.agent.World.Hold("web")
+	r.ok("restart", "--detach", "web")
+	if out := r.ok("pause", "web"); out != "pause the rollout of release 2 of service web\n" {
 		t.Errorf("pause printed %q", out)
 	}
-	if out := r.ok("ps"); !strings.HasSuffix(out, "\nweb: the rollout of release 1 is paused (holdfast resume web)\n") {
+	if out := r.ok("ps"); !strings.HasSuffix(out, "\nweb: the rollout of release 2 is paused (holdfast resume web)\n") {
 		t.Errorf("ps does not tell:\n%s", out)
 	}
-	if got := r.run("pause", "web"); got.code != exitConflict || lastMessage(got.errout) != "service web is paused already" {
-		t.Errorf("pause twice: %d %s", got.code, got.errout)
+	if out := r.ok("pause", "web"); out != "Nothing to change.\n" {
+		t.Errorf("pause twice printed %q", out)
 	}
-	if out := r.ok("resume", "web"); out != "resume web\n" {
+	if out := r.ok("resume", "web"); out != "resume the rollout of release 2 of service web\n" {
 		t.Errorf("resume printed %q", out)
+	}
+	if got := r.run("resume", "web"); got.code != exitConflict || lastMessage(got.errout) != "resume web: its rollout is not paused" {
+		t.Errorf("resume twice: %d %s", got.code, got.errout)
 	}
 }
 
