@@ -198,14 +198,6 @@ type Port struct {
 	AppProtocol string `json:"appProtocol,omitempty"`
 }
 
-// Route sends HTTP requests that match Host and PathPrefix to a port of the service.
-type Route struct {
-	Host       string `json:"host,omitempty"` // "" any; "*.example.com" one label
-	PathPrefix string `json:"path,omitempty"` // "" is "/"; matches whole segments
-	Port       uint16 `json:"port"`           // container port
-	Strip      bool   `json:"strip,omitempty"`
-}
-
 // Health is how a service is judged.
 type Health struct {
 	Readiness *Probe `json:"readiness,omitempty"` // may it get requests; also gates rollouts

@@ -71,7 +71,12 @@ func checkSpec(snap *store.Snapshot, d *holdfast.Deployment, spec *holdfast.Spec
 		}
 	}
 	for _, f := range spec.Files {
-		if !hasFile(snap, d, f) {
+		if !hasFile(snap, d, f.Name, f.Digest) {
+			return invalid("the content of file %s (%s) is missing", f.Name, f.Digest)
+		}
+	}
+	for _, f := range spec.RouteFiles() {
+		if !hasFile(snap, d, f.Name, f.Digest) {
 			return invalid("the content of file %s (%s) is missing", f.Name, f.Digest)
 		}
 	}
@@ -97,11 +102,11 @@ func checkSpec(snap *store.Snapshot, d *holdfast.Deployment, spec *holdfast.Spec
 	return nil
 }
 
-func hasFile(snap *store.Snapshot, d *holdfast.Deployment, f holdfast.FileMount) bool {
-	if slices.ContainsFunc(d.Files, func(x holdfast.File) bool { return x.Name == f.Name && x.Digest == f.Digest }) {
+func hasFile(snap *store.Snapshot, d *holdfast.Deployment, name, digest string) bool {
+	if slices.ContainsFunc(d.Files, func(x holdfast.File) bool { return x.Name == name && x.Digest == digest }) {
 		return true
 	}
-	_, there := snap.Files.Get(store.FileKey(d.Name, f.Name, f.Digest))
+	_, there := snap.Files.Get(store.FileKey(d.Name, name, digest))
 	return there
 }
 

@@ -120,6 +120,9 @@ func (p *planner) reapFiles() {
 		for _, f := range rel.Spec.Files {
 			needed[store.FileKey(rel.App, f.Name, f.Digest)] = true
 		}
+		for _, f := range rel.Spec.RouteFiles() {
+			needed[store.FileKey(rel.App, f.Name, f.Digest)] = true
+		}
 	}
 	for key, f := range p.snap.Files.All("") {
 		if !needed[key] {
