@@ -21,6 +21,7 @@ const (
 	nodeKind    = "nodes"
 	fileKind    = "files"
 	eventKind   = "events"
+	sealedKind  = "sealed"
 	leaderKind  = "leaders"
 	markKind    = "marks"
 )
@@ -38,6 +39,9 @@ func FileKey(app, name, digest string) string { return app + "/" + name + "/" + 
 
 // DrainKey is the key of a drain in Snapshot.Drains.
 func DrainKey(replica, node string) string { return replica + "/" + node }
+
+// SealedKey is the key of a value in Snapshot.Sealed.
+func SealedKey(key, name string) string { return key + "/" + name }
 
 // keyOf returns the kind of noun and its key in the kind's table; "" when it is none of the store's nouns.
 func keyOf(noun any) (kind, key string) {
@@ -60,6 +64,8 @@ func keyOf(noun any) (kind, key string) {
 		return fileKind, FileKey(v.App, v.Name, v.Digest)
 	case *holdfast.Event:
 		return eventKind, v.ID
+	case *holdfast.Sealed:
+		return sealedKind, SealedKey(v.Key, v.Name)
 	case *leader:
 		return leaderKind, v.Office
 	case *mark:
@@ -96,6 +102,8 @@ func (s *Snapshot) table(kind string) revisioned {
 		table = s.Files
 	case eventKind:
 		table = s.Events
+	case sealedKind:
+		table = s.Sealed
 	case leaderKind:
 		table = s.leaders
 	case markKind:

@@ -22,6 +22,7 @@ type Snapshot struct {
 	Nodes    Table[holdfast.Node]    // key: id
 	Files    Table[holdfast.File]    // key: app/name/digest
 	Events   Table[holdfast.Event]   // key: id; the newest few thousand
+	Sealed   Table[holdfast.Sealed]  // key: name of the sealing key/name
 
 	leaders Table[leader] // key: name of the office
 	marks   Table[mark]   // key: name

@@ -24,6 +24,7 @@ type state struct {
 	nodes    *live[holdfast.Node]
 	files    *live[holdfast.File]
 	events   *live[holdfast.Event]
+	sealed   *live[holdfast.Sealed]
 	leaders  *live[leader]
 	marks    *live[mark]
 }
@@ -40,12 +41,12 @@ func newState() *state {
 	s := &state{
 		apps: newLive[holdfast.App](), services: newLive[holdfast.Service](), releases: newLive[holdfast.Release](),
 		replicas: newLive[holdfast.Replica](), statuses: newLive[holdfast.Status](), drains: newLive[holdfast.Drain](),
-		nodes: newLive[holdfast.Node](), files: newLive[holdfast.File](), events: newLive[holdfast.Event](),
+		nodes: newLive[holdfast.Node](), files: newLive[holdfast.File](), events: newLive[holdfast.Event](), sealed: newLive[holdfast.Sealed](),
 		leaders: newLive[leader](), marks: newLive[mark](),
 	}
 	s.kinds = map[string]kind{
 		appKind: s.apps, serviceKind: s.services, releaseKind: s.releases, replicaKind: s.replicas,
-		statusKind: s.statuses, drainKind: s.drains, nodeKind: s.nodes, fileKind: s.files, eventKind: s.events,
+		statusKind: s.statuses, drainKind: s.drains, nodeKind: s.nodes, fileKind: s.files, eventKind: s.events, sealedKind: s.sealed,
 		leaderKind: s.leaders, markKind: s.marks,
 	}
 	return s
@@ -79,7 +80,7 @@ func (s *state) snapshot() *Snapshot {
 		Revision: s.revision,
 		Apps:     s.apps.freeze(), Services: s.services.freeze(), Releases: s.releases.freeze(),
 		Replicas: s.replicas.freeze(), Statuses: s.statuses.freeze(), Drains: s.drains.freeze(),
-		Nodes: s.nodes.freeze(), Files: s.files.freeze(), Events: s.events.freeze(),
+		Nodes: s.nodes.freeze(), Files: s.files.freeze(), Events: s.events.freeze(), Sealed: s.sealed.freeze(),
 		leaders: s.leaders.freeze(), marks: s.marks.freeze(),
 	}
 }

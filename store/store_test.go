@@ -52,13 +52,14 @@ func TestEveryNounIsKept(t *testing.T) {
 	update(t, s, &holdfast.App{Name: "shop"}, &holdfast.Service{App: "shop", Name: "web"},
 		&holdfast.Release{App: "shop", Service: "web", Number: 12}, &holdfast.Replica{ID: "r1"},
 		&holdfast.Status{ID: "r1", State: holdfast.Running}, &holdfast.Drain{Replica: "r1", Node: "n1"},
-		&holdfast.Node{ID: "n1"}, &holdfast.File{App: "shop", Name: "key", Digest: "sha256:00", Data: []byte{0, 1}})
+		&holdfast.Node{ID: "n1"}, &holdfast.File{App: "shop", Name: "key", Digest: "sha256:00", Data: []byte{0, 1}},
+		&holdfast.Sealed{Key: "k1", Name: "a/b"})
 	for what, snap := range map[string]*store.Snapshot{"writer": s.Snapshot(), "new reader": open(t, kv).Snapshot()} {
 		got := strings.Join([]string{
 			keys(snap.Apps, ""), keys(snap.Services, ""), keys(snap.Releases, ""), keys(snap.Replicas, ""),
-			keys(snap.Statuses, ""), keys(snap.Drains, ""), keys(snap.Nodes, ""), keys(snap.Files, ""),
+			keys(snap.Statuses, ""), keys(snap.Drains, ""), keys(snap.Nodes, ""), keys(snap.Files, ""), keys(snap.Sealed, ""),
 		}, " ")
-		if want := "shop shop/web shop/web/00000012 r1 r1 r1/n1 n1 shop/key/sha256:00"; got != want {
+		if want := "shop shop/web shop/web/00000012 r1 r1 r1/n1 n1 shop/key/sha256:00 k1/a/b"; got != want {
 			t.Errorf("%s sees %q, want %q", what, got, want)
 		}
 		if st, ok := snap.Statuses.Get("r1"); !ok || st.State != holdfast.Running {

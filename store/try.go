@@ -44,6 +44,7 @@ func (s *Snapshot) thaw() *state {
 	thaw(st.nodes, s.Nodes)
 	thaw(st.files, s.Files)
 	thaw(st.events, s.Events)
+	thaw(st.sealed, s.Sealed)
 	thaw(st.leaders, s.leaders)
 	thaw(st.marks, s.marks)
 	return st

@@ -30,7 +30,7 @@ func (s *Store) begin(snap *Snapshot) *Tx {
 	}
 }
 
-// Put writes v, one of *holdfast.App, Service, Release, Replica, Status, Drain, Node, File, under its key.
+// Put writes v, one of *holdfast.App, Service, Release, Replica, Status, Drain, Node, File, Sealed, under its key.
 func (tx *Tx) Put(v any) {
 	kind, key := tx.depend(v)
 	data, err := json.Marshal(v)
