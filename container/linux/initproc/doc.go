@@ -13,5 +13,5 @@
 // package runs before the other packages of a big binary are initialised, which keeps the zygote small, and it works in
 // every binary, test binaries included, without a call in main.
 //
-// May import only container/linux/slim and small packages of the standard library.
+// May import only small packages of the standard library.
 package initproc

@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"syscall"
 	"unsafe"
-
-	"github.com/holdfast/holdfast/container/linux/slim"
 )
 
 // Name is the argv[0] under which this binary becomes a zygote instead of running main.
@@ -43,7 +41,6 @@ func zygote() {
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, dumpable, 0); errno != 0 {
 		os.Exit(1)
 	}
-	_ = slim.Down() // it only costs memory
 	buf := make([]byte, unsafe.Sizeof(Request{}))
 	oob := make([]byte, syscall.CmsgSpace(4))
 	for {
