@@ -73,10 +73,11 @@ func (r *Runtime) adoptContainers() error {
 }
 
 func (r *Runtime) adoptContainer(rec *record) error {
-	c := &ctr{id: rec.Status.ID, now: rec.Status, record: *rec, done: make(chan struct{}), pidfd: -1}
+	c := &ctr{id: rec.Status.ID, now: rec.Status, record: *rec, done: make(chan struct{}), freed: make(chan struct{}), pidfd: -1}
 	r.containers[c.id] = c
 	if rec.Status.Phase == container.Exited {
 		close(c.done)
+		close(c.freed)
 		return r.removeLayer(c)
 	}
 	var err error
@@ -120,6 +121,7 @@ func (r *Runtime) buryContainer(c *ctr) error {
 		}
 	}
 	r.ended(c, unknownExit, c.cgroup.exists() && c.cgroup.oomKills() > 0)
+	close(c.freed)
 	return r.removeLayer(c)
 }
 

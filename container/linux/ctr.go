@@ -20,6 +20,7 @@ type ctr struct {
 	image  *imageMount   // nil: none, or freed
 	io     *streams      // nil once ended, or when nothing of it is left to adopt
 	done   chan struct{} // closed when it ended and its exit is on disk
+	freed  chan struct{} // closed when nothing is left of it but that
 	pidfd  int
 	proc   *os.File // pidfd, to wait for
 
@@ -66,7 +67,7 @@ func (s *starting) record() error {
 	if err != nil {
 		return err
 	}
-	c := &ctr{id: s.spec.ID, cgroup: b.cgroup, done: make(chan struct{}), pidfd: -1}
+	c := &ctr{id: s.spec.ID, cgroup: b.cgroup, done: make(chan struct{}), freed: make(chan struct{}), pidfd: -1}
 	c.now = container.Status{
 		ID: s.spec.ID, Phase: container.Running, PID: b.child.pid, Sandbox: b.sandbox, Labels: s.spec.Labels, Started: r.cfg.Now(),
 	}
@@ -218,6 +219,7 @@ func (r *Runtime) ended(c *ctr, code int, oom bool) {
 
 // release frees what an ended container does not need.
 func (r *Runtime) release(c *ctr) {
+	defer close(c.freed)
 	if err := c.cgroup.remove(); err != nil {
 		r.cfg.Log.Warn("remove cgroup", "container", c.id, "err", err)
 	}

@@ -3,9 +3,7 @@
 package linux
 
 import (
-	"math"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // lets package cgroups set device rules
@@ -218,6 +216,3 @@ func (l *limits) apply(b *box) error {
 	}
 	return nil
 }
-
-var _ = math.MaxInt
-var _ = strings.Join

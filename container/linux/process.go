@@ -168,12 +168,11 @@ func (l *launch) candidates() []string {
 	}
 	var list []string
 	for dir := range strings.SplitSeq(search, ":") {
-		list = append(list, path.Join("./", dir, name))
-	}
-	for i, file := range list {
-		if !strings.Contains(file, "/") {
-			list[i] = "./" + file
+		file := path.Join(dir, name)
+		if !strings.Contains(file, "/") { // "" means the working directory
+			file = "./" + file
 		}
+		list = append(list, file)
 	}
 	return list
 }

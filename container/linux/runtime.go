@@ -283,13 +283,12 @@ func (r *Runtime) remove(ctx context.Context, c *ctr) error {
 		if err := c.kill(); err != nil {
 			return err
 		}
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
 	}
-	<-c.done
+	select {
+	case <-c.freed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	r.mu.Lock()
 	if r.containers[c.id] != c {
 		r.mu.Unlock()

@@ -21,7 +21,6 @@ import (
 type box struct {
 	sandbox container.Sandbox
 	child   *child
-	used    bool // by a start
 	cgroup  *cgroup
 	mnt     int            // its mount namespace
 	mounts  map[string]int // file systems that only it can make: descriptor numbers in the child, by type

@@ -34,8 +34,7 @@ type starting struct {
 	root   int    // its overlay; -1 before
 	image  *imageMount
 	mounts []*readyMount
-	null   int
-	pts    int // a descriptor of its /dev/pts, for the terminal; -1: none
+	null   int // /dev/null of the node; -1 before
 	io     *streams
 	ctr    *ctr
 	slots  slots
@@ -50,7 +49,7 @@ func (r *Runtime) Start(ctx context.Context, spec container.Spec) (container.Sta
 	if err != nil {
 		return container.Status{}, fmt.Errorf("start container %s: %w", spec.ID, err)
 	}
-	s := &starting{r: r, box: b, spec: spec, root: -1, null: -1, pts: -1, dir: r.boxDir(b.sandbox.ID)}
+	s := &starting{r: r, box: b, spec: spec, root: -1, null: -1, dir: r.boxDir(b.sandbox.ID)}
 	status, err := s.start()
 	if err != nil {
 		s.abort()
@@ -68,7 +67,6 @@ func (r *Runtime) claim(spec container.Spec) (*box, error) {
 		return nil, holdfast.Errorf(holdfast.ErrNotFound, "no sandbox %q", spec.Sandbox)
 	}
 	delete(r.boxes, spec.Sandbox)
-	b.used = true
 	err := error(nil)
 	switch {
 	case !validID.MatchString(spec.ID):

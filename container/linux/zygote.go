@@ -108,6 +108,9 @@ func (z *zygote) request(flags uint64, address string) (*child, error) {
 	resp, err := z.ask(initproc.Request{Flags: flags}, theirs)
 	if err != nil {
 		unix.Close(ours)
+		if address != "" {
+			err = errors.Join(err, os.Remove(address))
+		}
 		return nil, err
 	}
 	c := &child{family: &z.family, pid: int(resp.PID), ctl: ours}

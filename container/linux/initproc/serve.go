@@ -75,9 +75,8 @@ func accept() (listening bool) {
 		switch errno {
 		case syscall.EINTR:
 			continue
-		case syscall.EINVAL: // connected
+		case syscall.EINVAL: // connected; ctlFD stays, so that FirstFree is
 			syscall.RawSyscall(syscall.SYS_DUP3, ctlFD, connFD, syscall.O_CLOEXEC)
-			syscall.RawSyscall(syscall.SYS_CLOSE, ctlFD, 0, 0)
 			return false
 		case 0:
 			if fd != connFD {
