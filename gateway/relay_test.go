@@ -158,6 +158,7 @@ func TestUDPFlowsFollowTheReplicas(t *testing.T) {
 	}
 	second := r.serveUDP(target, "second")
 	first.drain()
+	r.routed(first.id, false)
 	if got := ask(t, c); got != "second" {
 		t.Errorf("after the drain: got %q", got)
 	}

@@ -269,7 +269,11 @@ type recorder struct {
 	out     int64
 }
 
+// WriteHeader passes status on, but for a replica's 100 (Continue): the server sends one itself when the body is read.
 func (r *recorder) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		return
+	}
 	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
 	}
