@@ -15,9 +15,17 @@ import (
 func (s *Server) routeApps() {
 	const tag = "apps"
 	handle(s, operation("GET /v1/apps", "list-apps", tag, "List the apps with their services and replicas"),
-		func(context.Context, *struct{}) ([]AppView, error) { return viewApps(s.cfg.State.Snapshot()), nil })
+		func(ctx context.Context, _ *struct{}) ([]AppView, error) {
+			apps, problems := viewApps(s.cfg.State.Snapshot()), s.cfg.Problems(ctx)
+			for i := range apps {
+				explain(apps[i].Services, problems)
+			}
+			return apps, nil
+		})
 	handle(s, operation("GET /v1/apps/{app}", "get-app", tag, "One app with its services and replicas"),
-		func(_ context.Context, in *AppPath) (AppView, error) { return viewApp(s.cfg.State.Snapshot(), in.App) })
+		func(ctx context.Context, in *AppPath) (AppView, error) {
+			return s.explainedApp(ctx, s.cfg.State.Snapshot(), in.App)
+		})
 	handleStream(s, operation("GET /v1/apps/{app}/watch", "watch-app", tag,
 		"The app now and after each change; ends when the app is gone"), s.watchApp)
 	handle(s, operation("PUT /v1/apps/{app}", "deploy-app", tag, "Deploy: make the app what the body says"), s.deploy)
@@ -60,6 +68,13 @@ func (s *Server) down(ctx context.Context, in *downInput) (Changes, error) {
 	})
 }
 
+// explainedApp is an app with what keeps clients from its services.
+func (s *Server) explainedApp(ctx context.Context, snap *store.Snapshot, name string) (AppView, error) {
+	v, err := viewApp(snap, name)
+	explain(v.Services, s.cfg.Problems(ctx))
+	return v, err
+}
+
 // watchPace bounds how often a watched app is sent: a big app changes hundreds of times a second while it starts.
 const watchPace = 50 * time.Millisecond
 
@@ -82,7 +97,7 @@ func (s *Server) watchApp(ctx context.Context, in *watchInput, emit func(AppView
 	}
 	var last []byte
 	for {
-		v, err := viewApp(snap, in.App)
+		v, err := s.explainedApp(ctx, snap, in.App)
 		if errors.Is(err, holdfast.ErrNotFound) {
 			return nil
 		}

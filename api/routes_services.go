@@ -44,13 +44,16 @@ type ServicePath struct {
 	Service string `path:"service" maxLength:"63" doc:"Name of the service"`
 }
 
-func (s *Server) services(_ context.Context, in *AppPath) ([]ServiceView, error) {
-	v, err := viewApp(s.cfg.State.Snapshot(), in.App)
+func (s *Server) services(ctx context.Context, in *AppPath) ([]ServiceView, error) {
+	v, err := s.explainedApp(ctx, s.cfg.State.Snapshot(), in.App)
 	return v.Services, err
 }
 
-func (s *Server) service(_ context.Context, in *ServicePath) (ServiceView, error) {
-	return viewOneService(s.cfg.State.Snapshot(), in.App, in.Service)
+func (s *Server) service(ctx context.Context, in *ServicePath) (ServiceView, error) {
+	v, err := viewOneService(s.cfg.State.Snapshot(), in.App, in.Service)
+	one := []ServiceView{v}
+	explain(one, s.cfg.Problems(ctx))
+	return one[0], err
 }
 
 func (s *Server) releases(_ context.Context, in *ServicePath) ([]holdfast.Release, error) {

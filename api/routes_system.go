@@ -14,7 +14,11 @@ import (
 func (s *Server) routeSystem() {
 	const tag = "system"
 	handle(s, operation("GET /v1/info", "info", tag, "What agent answers"),
-		func(context.Context, *struct{}) (Info, error) { return s.cfg.Info(), nil })
+		func(ctx context.Context, _ *struct{}) (Info, error) {
+			info := s.cfg.Info()
+			info.Problems = s.cfg.Problems(ctx)
+			return info, nil
+		})
 	handle(s, operation("GET /v1/nodes", "list-nodes", tag, "List the nodes"), s.nodes)
 	handleRaw(s, operation("GET /v1/metrics", "metrics", tag, "Metrics as Prometheus text"),
 		s.response("Metrics", "text/plain", nil), s.metrics)

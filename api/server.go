@@ -25,8 +25,10 @@ type Config struct {
 	Router    Router
 	Metrics   http.Handler // Prometheus text
 	Info      func() Info
-	Log       *slog.Logger
-	Now       func() time.Time // default time.Now
+	// Problems tells what keeps clients from this node's services; it must be quick. Default: nothing.
+	Problems func(context.Context) []Problem
+	Log      *slog.Logger
+	Now      func() time.Time // default time.Now
 }
 
 // Validate reports the first field that is missing.
@@ -67,6 +69,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Problems == nil {
+		cfg.Problems = func(context.Context) []Problem { return nil }
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.api = humago.New(s.mux, document())

@@ -17,6 +17,15 @@ type Info struct {
 	RunDir   string    `json:"runDir"`
 	Started  time.Time `json:"started"`
 	Gateway  []string  `json:"gateway,omitempty" doc:"Addresses where the gateway takes HTTP, as host:port"`
+	Problems []Problem `json:"problems,omitempty" doc:"What keeps clients from this node's services"`
+}
+
+// Problem is something of a node that keeps clients from its services, and that a person has to do something about.
+type Problem struct {
+	App     string `json:"app,omitempty" doc:"Empty: it is about every service with routes or published ports"`
+	Service string `json:"service,omitempty"`
+	What    string `json:"what" doc:"What is wrong, and why"`
+	Advice  string `json:"advice,omitempty" doc:"What to do about it"`
 }
 
 // AppView is an app with all its services and replicas, at one revision.
@@ -40,6 +49,7 @@ type ServiceView struct {
 	Ports      []holdfast.Port    `json:"ports,omitempty"`
 	Routes     []holdfast.Route   `json:"routes,omitempty"`
 	Triggers   []holdfast.Trigger `json:"triggers,omitempty" doc:"Of a job"`
+	Problems   []Problem          `json:"problems,omitempty" doc:"What keeps clients from it although it runs"`
 	Replicas   []ReplicaView      `json:"replicas" doc:"By slot, then creation"`
 }
 

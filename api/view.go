@@ -48,6 +48,23 @@ func viewOneService(s *store.Snapshot, app, name string) (ServiceView, error) {
 	return ServiceView{}, notFound("service", name, names)
 }
 
+// explain adds to services that clients reach through the gateway what keeps them from it.
+func explain(services []ServiceView, problems []Problem) {
+	for i := range services {
+		s := &services[i]
+		for _, p := range problems {
+			mine := p.App == s.App && p.Service == s.Name
+			if mine || p.App == "" && behindGateway(s) {
+				s.Problems = append(s.Problems, p)
+			}
+		}
+	}
+}
+
+func behindGateway(s *ServiceView) bool {
+	return len(s.Routes) > 0 || slices.ContainsFunc(s.Ports, func(p holdfast.Port) bool { return p.Mode == "ingress" })
+}
+
 func viewService(s *store.Snapshot, svc *holdfast.Service, replicas []ReplicaView) ServiceView {
 	v := ServiceView{Service: *svc, Replicas: replicas}
 	if v.Replicas == nil {

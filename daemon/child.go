@@ -38,6 +38,8 @@ type keeper struct {
 	ensure func(context.Context) error
 	tried  chan struct{} // closed after the first time, whatever came of it
 	log    *slog.Logger
+	// review is told what came of each try, instead of the log; may be nil.
+	review func(context.Context, error)
 }
 
 // run returns ctx's cause when ctx has ended.
@@ -47,7 +49,11 @@ func (k keeper) run(ctx context.Context) error {
 	failing := false
 	for first := true; ; first = false {
 		err := k.ensure(ctx)
-		if err != nil && !failing && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case k.review != nil:
+			k.review(ctx, err)
+		case err != nil && !failing:
 			k.log.Error("keep process running", "process", k.what, "err", err)
 		}
 		failing = err != nil
@@ -143,7 +149,7 @@ func (k gatewayKeeper) ask(ctx context.Context) (version string, pid int, err er
 
 // start runs `holdfast gateway` detached: it must outlive this process. It returns when the gateway answers or ended.
 func (k gatewayKeeper) start(ctx context.Context) error {
-	logPath := filepath.Join(k.cfg.DataDir, "gateway.log")
+	logPath := k.cfg.gatewayLog()
 	log, err := os.OpenFile(logPath, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
@@ -163,7 +169,7 @@ func (k gatewayKeeper) start(ctx context.Context) error {
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("the gateway ended at its start (%w): %s", err, lastLineOf(logPath))
+			return fmt.Errorf("it ended at its start (%w): %s", err, strings.TrimPrefix(lastLineOf(logPath), "holdfast: "))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(wait):

@@ -80,6 +80,7 @@ type process struct {
 	runtime *supervisor.Client
 	agent   *agent.Agent
 	gateway *http.Client
+	trouble *problems
 	metrics *prometheus.Registry
 	closers []func() error
 }
@@ -114,6 +115,7 @@ func (d *process) open(ctx context.Context) error {
 	d.metrics = prometheus.NewRegistry()
 	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.gateway = unixClient(d.cfg.gatewaySocket())
+	d.trouble = &problems{cfg: d.cfg, client: d.gateway, log: d.cfg.Log}
 	d.agent = agent.New(agent.Config{
 		Node: d.node, Store: d.state, Runtime: d.runtime, Images: images{d.images, d.state}, Network: d.network,
 		Volumes: d.volumes, DataDir: d.cfg.DataDir, RunDir: d.cfg.RunDir, PoolMin: d.cfg.PoolMin, PoolMax: d.cfg.PoolMax,
@@ -195,7 +197,10 @@ func (d *process) serve(ctx context.Context) error {
 	})
 	group.Go(func() error { return d.agent.Run(ctx) })
 	group.Go(func() error { return d.failWithStore(ctx) })
-	gateway := keeper{what: "gateway", ensure: gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}.ensure, tried: make(chan struct{}), log: d.cfg.Log}
+	gateway := keeper{
+		what: "gateway", ensure: gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}.ensure, tried: make(chan struct{}), log: d.cfg.Log,
+		review: d.trouble.review,
+	}
 	group.Go(func() error { return gateway.run(ctx) })
 	parent := keeper{what: "supervisor", ensure: d.ensureSupervisor, tried: make(chan struct{}), log: d.cfg.Log}
 	group.Go(func() error { return parent.run(ctx) })
@@ -265,13 +270,17 @@ func (d *process) api() (*api.Server, error) {
 	return api.New(api.Config{
 		State: d.state, Processes: d.agent, Logs: d.agent, Copier: d.agent,
 		Images: images{d.images, d.state}, Volumes: volumes{d.volumes, d.state, d.node.ID},
-		Router: router{d.state, d.node.ID}, Metrics: metricsHandler(d.metrics, d.gateway), Info: d.info, Log: d.cfg.Log,
+		Router: router{d.state, d.node.ID}, Metrics: metricsHandler(d.metrics, d.gateway), Info: d.info, Problems: d.trouble.now,
+		Log: d.cfg.Log,
 	})
 }
 
 func (d *process) info() api.Info {
-	return api.Info{
-		Version: Version, PID: os.Getpid(), Node: d.node.ID, DataDir: d.cfg.DataDir, RunDir: d.cfg.RunDir,
-		Started: d.started, Gateway: []string{d.cfg.HTTP},
+	info := api.Info{
+		Version: Version, PID: os.Getpid(), Node: d.node.ID, DataDir: d.cfg.DataDir, RunDir: d.cfg.RunDir, Started: d.started,
 	}
+	if d.cfg.HTTP != "off" {
+		info.Gateway = []string{d.cfg.HTTP}
+	}
+	return info
 }

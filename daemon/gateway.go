@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -73,7 +74,7 @@ func RunGateway(ctx context.Context, cfg Config) error {
 	return group.Wait()
 }
 
-// gatewayControl answers the agent: the gateway's metrics, and whether it is this build.
+// gatewayControl answers the agent: the gateway's metrics, its ports, and whether it is this build.
 func gatewayControl(gw *gateway.Gateway, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
@@ -81,9 +82,8 @@ func gatewayControl(gw *gateway.Gateway, metrics prometheus.Gatherer) http.Handl
 		fmt.Fprintf(w, "%s %d\n", Version, os.Getpid())
 	})
 	mux.HandleFunc("GET /ports", func(w http.ResponseWriter, _ *http.Request) {
-		for _, p := range gw.Ports() {
-			fmt.Fprintf(w, "%+v\n", p)
-		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(statusOf(gw)) //nolint:errcheck // the reader is gone
 	})
 	return mux
 }

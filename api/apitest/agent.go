@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,22 @@ type Agent struct {
 	Images    *Images
 	Volumes   *Volumes
 	World     *World
+
+	mu       sync.Mutex
+	problems []api.Problem
+}
+
+// SetProblems sets what keeps clients from the node's services.
+func (a *Agent) SetProblems(list ...api.Problem) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.problems = list
+}
+
+func (a *Agent) currentProblems(context.Context) []api.Problem {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.problems
 }
 
 // Start serves until the test ends. The cluster has one node, n1.
@@ -84,6 +101,7 @@ func (a *Agent) Config() api.Config {
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, "holdfast_test 1")
 		}),
+		Problems: a.currentProblems,
 		Info: func() api.Info {
 			return api.Info{
 				Version: "1.2.3", PID: 42, Node: "n1", DataDir: "/data", RunDir: "/run/test", Started: Epoch,

@@ -50,10 +50,35 @@ func (a *app) psCommand() *cobra.Command {
 	return cmd
 }
 
-// psNotes tells of rollouts that need a look.
+// problemNotes tells what keeps clients from services, each problem once with all the services that have it.
+func problemNotes(services []api.ServiceView) []string {
+	var order []api.Problem
+	names := map[api.Problem][]string{}
+	for _, s := range services {
+		for _, p := range s.Problems {
+			p.App, p.Service = "", ""
+			if len(names[p]) == 0 {
+				order = append(order, p)
+			}
+			names[p] = append(names[p], s.Name)
+		}
+	}
+	var out []string
+	for _, p := range order {
+		line := strings.Join(names[p], ", ") + ": " + p.What
+		if p.Advice != "" {
+			line += "\n  " + p.Advice
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+// psNotes tells of services and rollouts that need a look.
 func psNotes(views []api.AppView) []string {
 	var out []string
 	for _, v := range views {
+		out = append(out, problemNotes(v.Services)...)
 		for _, s := range v.Services {
 			switch {
 			case s.Paused:

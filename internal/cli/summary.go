@@ -3,10 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/api"
@@ -19,7 +21,7 @@ func (a *app) summary(ctx context.Context, name string) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(v)
+		return errors.Join(a.printJSON(v), unreachable(v))
 	}
 	info, err := a.api().Info(ctx)
 	if err != nil {
@@ -38,10 +40,22 @@ func (a *app) summary(ctx context.Context, name string) error {
 		}
 	}
 	if len(t.rows) > 0 {
-		return t.write(a.Stdout)
+		if err := t.write(a.Stdout); err != nil {
+			return err
+		}
+	} else {
+		a.printf("%s is up: %s\n", name, plural(len(v.Services), "service"))
 	}
-	a.printf("%s is up: %s\n", name, plural(len(v.Services), "service"))
-	return nil
+	return unreachable(v)
+}
+
+// unreachable is the error of an app that runs, and that clients cannot reach all of.
+func unreachable(v api.AppView) error {
+	notes := problemNotes(v.Services)
+	if len(notes) == 0 {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.ErrUnavailable, "%s runs, but not all of it can be reached:\n%s", v.Name, strings.Join(notes, "\n"))
 }
 
 // routeURLs are the URLs that the gateway answers for a service.

@@ -194,3 +194,30 @@ func TestDownDeletesVolumes(t *testing.T) {
 		t.Errorf("left are %v, %v", left, err)
 	}
 }
+
+// TestUpUnreachable: what runs and cannot be reached is said by up, which fails, and by ps.
+func TestUpUnreachable(t *testing.T) {
+	r := newRig(t)
+	r.agent.World.Run(t)
+	r.project = arcade("nginx:1.27")
+	const want = "arcade runs, but not all of it can be reached:\n" +
+		"web: the gateway does not run: :80 is taken\n  end it\n" +
+		"web: tcp 0.0.0.0:8080 is taken"
+	r.agent.SetProblems(api.Problem{What: "the gateway does not run: :80 is taken", Advice: "end it"},
+		api.Problem{App: "arcade", Service: "web", What: "tcp 0.0.0.0:8080 is taken"},
+		api.Problem{App: "other", Service: "web", What: "tcp 0.0.0.0:9090 is taken"})
+	got := r.run("up")
+	if got.code != exitUnavailable || lastMessage(got.errout) != want {
+		t.Errorf("exit code %d\n%s", got.code, got.errout)
+	}
+	if !strings.Contains(got.out, "http://arcade.test/") {
+		t.Errorf("up does not say where the rest is:\n%s", got.out)
+	}
+	golden(t, "ps-unreachable.txt", r.ok("ps"))
+	info, err := r.agent.Client.Info(t.Context())
+	if err != nil || len(info.Problems) != 3 {
+		t.Errorf("info is %+v, %v", info, err)
+	}
+	r.agent.SetProblems()
+	r.ok("up")
+}
