@@ -328,6 +328,7 @@ func testReopenExited(h *harness) {
 
 func testPause(h *harness) {
 	id := h.start([]string{"catch", "0"}).ID
+	h.says(id, "ready") // before, the signal below would be lost, or end it
 	must(h, h.rt.Resume(h.Context(), id))
 	for range 2 {
 		must(h, h.rt.Pause(h.Context(), id))
