@@ -184,7 +184,7 @@ func (l *loop) write(c *conn, parts ...[]byte) bool {
 		return true
 	}
 	var n int
-	var errno = unix.EAGAIN
+	errno := unix.EAGAIN
 	if len(parts) == 1 {
 		n, errno = send(c.fd, parts[0])
 	} else {
