@@ -5,6 +5,7 @@ package supervisor
 import (
 	"flag"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 
@@ -67,6 +68,7 @@ func (c Config) Args() []string {
 // ParseArgs reads what Args wrote.
 func ParseArgs(args []string) (c Config, err error) {
 	f := flag.NewFlagSet("supervisor", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // the error says it
 	f.StringVar(&c.Socket, "socket", "", "unix socket to answer on")
 	f.StringVar(&c.OCIDir, "oci-dir", "", "directory of runc's and crun's state")
 	f.StringVar(&c.Runtime.Dir, "dir", "", "directory of containers' state")
