@@ -67,16 +67,16 @@ type Config struct {
 func (c Config) Validate() error {
 	var errs []error
 	if c.State == nil {
-		errs = append(errs, errors.New("State is not set"))
+		errs = append(errs, errors.New("no State"))
 	}
 	if c.NodeID == "" {
-		errs = append(errs, errors.New("NodeID is not set"))
+		errs = append(errs, errors.New("no NodeID"))
 	}
 	if c.Log == nil {
-		errs = append(errs, errors.New("Log is not set"))
+		errs = append(errs, errors.New("no Log"))
 	}
 	if c.Engine != "" && c.Engine != "loops" && c.Engine != "std" {
-		errs = append(errs, fmt.Errorf("Engine %q is neither loops nor std", c.Engine))
+		errs = append(errs, fmt.Errorf("unknown Engine %q: neither loops nor std", c.Engine))
 	}
 	return errors.Join(errs...)
 }
