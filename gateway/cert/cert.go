@@ -211,7 +211,9 @@ func leafName(name string, hello *tls.ClientHelloInfo) string {
 }
 
 // Challenge answers r if it is a certificate authority's, and reports whether it was.
-func (m *Manager) Challenge(w http.ResponseWriter, r *http.Request) bool { return m.acme.challenge(w, r) }
+func (m *Manager) Challenge(w http.ResponseWriter, r *http.Request) bool {
+	return m.acme.challenge(w, r)
+}
 
 // LocalRoot returns the certificate, in PEM, of the authority that signs for "tls: local". The first call in a cluster
 // makes it.
