@@ -92,7 +92,13 @@ func removeCgroups(parent string) {
 		return
 	}
 	for _, d := range append(dirs, "/sys/fs/cgroup"+parent) {
-		_ = os.Remove(d)
+		nested, err := filepath.Glob(d + "/*/")
+		if err != nil {
+			return
+		}
+		for _, n := range append(nested, d) {
+			_ = os.Remove(n)
+		}
 	}
 }
 
