@@ -202,3 +202,26 @@ func TestSelfImage(t *testing.T) {
 		z.close()
 	}
 }
+
+// TestBinaryReplaced: a zygote that is started after an upgrade on disk still is of the running build.
+func TestBinaryReplaced(t *testing.T) {
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "binary")
+	if err := os.WriteFile(binary, exe, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := &zygote{self: &selfImage{fd: fd, file: "binary"}, sock: -1} // of another time than ours
+	defer z.close()
+	c := spawn(t, z, "")
+	if link, err := os.Readlink("/proc/" + strconv.Itoa(c.pid) + "/exe"); err != nil || !strings.HasPrefix(link, "/memfd:") {
+		t.Errorf("the child runs %q, %v", link, err)
+	}
+}

@@ -185,6 +185,14 @@ func atAddress(address string, use func(string) error) error {
 }
 
 func (z *zygote) start() error {
+	if z.self.replaced() {
+		copied, err := memfdSelf()
+		if err != nil {
+			return err
+		}
+		z.self.close()
+		z.self = copied
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make zygote socket: %w", err)
