@@ -79,9 +79,11 @@ func (a app) run(args ...string) string {
 	return a.Holdfast(a.dir, args...)
 }
 
-// get asks the gateway for a path and returns the body of a 200.
+// get asks the node for a path, or for ":<port>/<path>", and returns the body of a 200.
 func (a app) get(path string) (string, error) {
-	resp, err := a.Client().Get("http://127.0.0.1" + path)
+	client := a.Client()
+	defer client.CloseIdleConnections() // a replica behind a relay of bytes drains until its connections are closed
+	resp, err := client.Get("http://127.0.0.1" + path)
 	if err != nil {
 		return "", err
 	}
@@ -110,8 +112,13 @@ func (a app) underLoad(rate float64, path string, work func()) *load.Result {
 	a.T.Helper()
 	ctx, cancel := context.WithCancel(a.T.Context())
 	done := make(chan *load.Result)
-	go func() { done <- load.Run(ctx, rate, load.Get(a.Client(), "http://127.0.0.1"+path, nil)) }()
+	client := a.Client()
+	if strings.HasPrefix(path, ":") { // relayed as bytes: a connection stays with its replica until it is closed
+		client.Transport.(*http.Transport).DisableKeepAlives = true
+	}
+	go func() { done <- load.Run(ctx, rate, load.Get(client, "http://127.0.0.1"+path, nil)) }()
 	work()
+	a.waitSettled()
 	cancel()
 	r := <-done
 	a.T.Logf("%s", r)
@@ -137,6 +144,26 @@ func (a app) replicas(service string, ended bool) []api.ReplicaView {
 		a.T.Fatalf("list replicas of %s: %v", service, err)
 	}
 	return list
+}
+
+// service returns a service; there is one app on the node.
+func (a app) service(name string) api.ServiceView {
+	a.T.Helper()
+	client := api.Dial(a.Socket())
+	defer client.Close()
+	apps, err := client.Apps(a.T.Context())
+	if err != nil {
+		a.T.Fatalf("list apps: %v", err)
+	}
+	for _, found := range apps {
+		for _, s := range found.Services {
+			if s.Name == name {
+				return s
+			}
+		}
+	}
+	a.T.Fatalf("no service %s", name)
+	return api.ServiceView{}
 }
 
 func sameReplica(a, b api.ReplicaView) bool { return a.ID == b.ID && a.Status.PID == b.Status.PID }

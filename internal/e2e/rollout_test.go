@@ -31,13 +31,7 @@ func TestNoRequestFailsWhileReplicasChange(t *testing.T) {
 		}
 		victim := a.ready("web")[0]
 		a.Kill(victim.Status.PID)
-		a.Eventually(20*time.Second, "the killed replica is replaced", func() error {
-			ready := a.ready("web")
-			if len(ready) != 3 || slices.ContainsFunc(ready, func(r api.ReplicaView) bool { return r.ID == victim.ID }) {
-				return fmt.Errorf("ready: %v", ready)
-			}
-			return nil
-		})
+		a.waitReplaced(victim, 3)
 	})
 }
 

@@ -72,18 +72,7 @@ func TestContainersSurviveTheSupervisor(t *testing.T) {
 		}
 	}
 	a.Kill(after[0].Status.PID)
-	a.Eventually(20*time.Second, "its exit is seen and it is replaced", func() error {
-		ready := a.ready("web")
-		for _, r := range ready {
-			if r.ID == after[0].ID {
-				return errors.New("still said to run")
-			}
-		}
-		if len(ready) != 2 {
-			return fmt.Errorf("%d ready", len(ready))
-		}
-		return nil
-	})
+	a.waitReplaced(after[0], 2)
 }
 
 func (a app) child(command string) int {
