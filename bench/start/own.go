@@ -85,20 +85,29 @@ func inProcess(dir, name string, image *image) (*own, error) {
 	})
 }
 
-// removeCgroups removes the parent of the containers' cgroups, where it is there and empty.
+// removeCgroups removes the parent of the containers' cgroups, and what is left in it, in all hierarchies. The last
+// process may take a moment to leave.
 func removeCgroups(parent string) {
-	dirs, err := filepath.Glob("/sys/fs/cgroup/*" + parent)
-	if err != nil {
-		return
-	}
-	for _, d := range append(dirs, "/sys/fs/cgroup"+parent) {
-		nested, err := filepath.Glob(d + "/*/")
+	for range 100 {
+		dirs, err := filepath.Glob("/sys/fs/cgroup/*" + parent)
 		if err != nil {
 			return
 		}
-		for _, n := range append(nested, d) {
-			_ = os.Remove(n)
+		busy := false
+		for _, d := range append(dirs, "/sys/fs/cgroup"+parent) {
+			nested, err := filepath.Glob(d + "/*/")
+			if err != nil {
+				return
+			}
+			for _, n := range append(nested, d) {
+				err := os.Remove(n)
+				busy = busy || err != nil && !errors.Is(err, os.ErrNotExist)
+			}
 		}
+		if !busy {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
