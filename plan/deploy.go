@@ -188,6 +188,7 @@ func (dp *deployer) release(s *holdfast.Service, spec *holdfast.Spec, digest, wh
 	r := &holdfast.Release{
 		App: s.App, Service: s.Name, Number: s.Last + 1, Digest: digest, Spec: *spec, Created: dp.now, Note: "deployed: " + why,
 	}
+	watched := settleFor(s, current)
 	newRelease(s, r, dp.now)
 	if spec.Mode == holdfast.Job {
 		s.Run.LastFire = dp.now
@@ -197,7 +198,22 @@ func (dp *deployer) release(s *holdfast.Service, spec *holdfast.Spec, digest, wh
 	}
 	a := about(s, holdfast.ReleaseCreated, why, "create release %d of service %s (image %s)", r.Number, s.Name, spec.Image)
 	a.puts = append(a.puts, r)
+	if watched != nil {
+		a.puts = append(a.puts, watched)
+	}
 	dp.add(a)
+}
+
+// settleFor takes the current release for stable, and returns it so, when it is overtaken while it is watched and nothing
+// before it was stable: one whose replicas were all ready is better to go back to than none.
+func settleFor(s *holdfast.Service, current *holdfast.Release) *holdfast.Release {
+	if current == nil || s.Stable != 0 || s.Rollout.Phase != holdfast.Monitoring || s.Rollout.To != current.Number {
+		return nil
+	}
+	s.Stable = current.Number
+	settled := *current
+	settled.Outcome = holdfast.Done
+	return &settled
 }
 
 func (dp *deployer) stable(s *holdfast.Service) (*holdfast.Release, bool) {
