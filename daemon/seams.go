@@ -16,7 +16,7 @@ type router struct {
 }
 
 func (r router) Match(host, path string) api.RouteMatch {
-	e := route.Build(r.state.Snapshot(), r.node).Explain(host, path)
+	e := route.Build(r.state.Snapshot(), r.node).Explain(host, path, nil)
 	match := api.RouteMatch{Host: e.Host, Path: e.Path, Route: e.Taken, Forwarded: e.Forwarded}
 	if e.Route != nil {
 		match.Service = e.Route.Backend.App + "/" + e.Route.Backend.Service

@@ -89,6 +89,8 @@ type Gateway struct {
 	loops *loop.Server // nil with Engine "std"
 	ports *ports
 	drain *drainer
+
+	filters filters
 }
 
 // New returns a gateway that has not begun yet. Its HTTP listeners are bound: an address that is taken is an error.
@@ -106,6 +108,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	cfg.Hold.Now = cfg.Now
 	g := &Gateway{cfg: cfg, set: upstream.New(cfg.Hold)}
+	g.filters = filters{now: cfg.Now, log: cfg.Log}
 	g.drain = newDrainer(cfg, g.set)
 	g.ports = newPorts(g)
 	if err := g.serveHTTP(); err != nil {
@@ -171,6 +174,7 @@ func (g *Gateway) follow(ctx context.Context) error {
 	snap := g.cfg.State.Snapshot()
 	for {
 		table := route.Build(snap, g.cfg.NodeID)
+		g.filters.attach(table, snap)
 		g.set.Apply(table)
 		g.drain.follow(table)
 		g.ports.sync(table)

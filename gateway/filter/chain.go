@@ -30,7 +30,9 @@ type layer interface {
 // Options of Compile.
 type Options struct {
 	File func(holdfast.FileRef) ([]byte, bool) // content of a file of the route's app
-	Now  func() time.Time                      // time.Now
+	// Normal returns the normal form of a path, in which routes are matched; nil leaves it as it is.
+	Normal func(path string) string
+	Now    func() time.Time // time.Now
 }
 
 // Needed reports whether a route needs a chain: it says more than which requests it takes, for how long and how often.
@@ -46,9 +48,12 @@ func Compile(r *holdfast.Route, opt Options) (*Chain, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	if opt.Normal == nil {
+		opt.Normal = func(p string) string { return p }
+	}
 	c := &Chain{}
 	var err error
-	if c.path, err = newPath(r); err != nil {
+	if c.path, err = newPath(r, opt.Normal); err != nil {
 		return nil, err
 	}
 	if r.RequestHeaders != nil {

@@ -15,14 +15,15 @@ import (
 type path struct {
 	from, to string // prefix
 	regexp   *regexp.Regexp
+	normal   func(string) string
 }
 
-func newPath(r *holdfast.Route) (*path, error) {
+func newPath(r *holdfast.Route, normal func(string) string) (*path, error) {
 	switch rw := r.Rewrite; {
 	case rw == nil:
 		return &path{}, nil
 	case rw.Regexp == "":
-		return &path{from: strings.TrimRight(r.PathPrefix, "/"), to: strings.TrimRight(rw.Prefix, "/")}, nil
+		return &path{from: strings.TrimRight(r.PathPrefix, "/"), to: strings.TrimRight(rw.Prefix, "/"), normal: normal}, nil
 	case checkPattern(rw.Regexp) != nil:
 		return nil, checkPattern(rw.Regexp)
 	default:
@@ -30,13 +31,13 @@ func newPath(r *holdfast.Route) (*path, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compile rewrite: %w", err)
 		}
-		return &path{regexp: re, to: rw.To}, nil
+		return &path{regexp: re, to: rw.To, normal: normal}, nil
 	}
 }
 
-// Rewrite returns what a replica of r sees of path p. It is p when r's rules cannot be compiled.
+// Rewrite returns what a replica of r sees of path p, in normal form. It is p when r's rules cannot be compiled.
 func Rewrite(r *holdfast.Route, p string) string {
-	rules, err := newPath(r)
+	rules, err := newPath(r, func(p string) string { return p })
 	if err != nil {
 		return p
 	}
@@ -47,9 +48,9 @@ func Rewrite(r *holdfast.Route, p string) string {
 func (p *path) rewrite(text string) string {
 	switch {
 	case p.regexp != nil:
-		text = p.regexp.ReplaceAllString(text, p.to)
+		text = p.regexp.ReplaceAllString(p.normal(text), p.to)
 	case p.to != p.from:
-		text = p.to + strings.TrimPrefix(text, p.from)
+		text = p.to + strings.TrimPrefix(p.normal(text), p.from)
 	default:
 		return text
 	}
@@ -66,13 +67,13 @@ type redirect struct {
 	strip func(string) string
 }
 
-func (c *Chain) redirect(r *holdfast.Route, _ Options) (layer, error) {
+func (c *Chain) redirect(r *holdfast.Route, opt Options) (layer, error) {
 	if r.Redirect == nil {
 		return nil, nil
 	}
 	strip := func(p string) string { return p }
 	if prefix := strings.TrimRight(r.PathPrefix, "/"); r.Strip && prefix != "" {
-		strip = func(p string) string { return strings.TrimPrefix(p, prefix) }
+		strip = func(p string) string { return strings.TrimPrefix(opt.Normal(p), prefix) }
 	}
 	return &redirect{r.Redirect, c.path, strip}, nil
 }

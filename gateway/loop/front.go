@@ -171,6 +171,10 @@ func (l *loop) begin(c *conn, data []byte) {
 		l.answer(c, a, head, !req.Close && !req.HasBody())
 		return
 	}
+	if r.Std {
+		l.handOver(c, data)
+		return
+	}
 	x := l.newExchange(c)
 	x.view, x.route, x.backend = view, r, view.Backend(r)
 	x.backend.Earn()

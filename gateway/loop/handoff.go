@@ -16,7 +16,7 @@ type handed struct {
 }
 
 func newHanded(addr net.Addr) *handed {
-	return &handed{addr: addr, conns: make(chan net.Conn, 64), ended: make(chan struct{})}
+	return &handed{addr: addr, conns: make(chan net.Conn, 1024), ended: make(chan struct{})}
 }
 
 func (h *handed) Accept() (net.Conn, error) {

@@ -19,13 +19,15 @@ import (
 // the other is a Problem.
 func Build(snap *store.Snapshot, self string) *Table {
 	b := builder{
-		snap: snap,
-		self: self,
-		byID: map[string][]replica{},
+		snap:   snap,
+		self:   self,
+		byID:   map[string][]replica{},
+		held:   map[string]*Backend{},
+		byName: map[*holdfast.Spec]map[string]uint16{},
 		table: &Table{
 			Revision: snap.Revision,
-			exact:    map[string]*prefixes{},
-			wildcard: map[string]*prefixes{},
+			exact:    map[string]*paths{},
+			wildcard: map[string]*paths{},
 		},
 	}
 	b.replicas()
@@ -36,10 +38,12 @@ func Build(snap *store.Snapshot, self string) *Table {
 }
 
 type builder struct {
-	snap  *store.Snapshot
-	self  string
-	byID  map[string][]replica // by app/service, sorted by ID
-	table *Table
+	snap   *store.Snapshot
+	self   string
+	byID   map[string][]replica // by app/service, sorted by ID
+	held   map[string]*Backend  // who has a route, by its name
+	byName map[*holdfast.Spec]map[string]uint16
+	table  *Table
 }
 
 // replica is a replica with what is needed to reach it.
@@ -89,8 +93,8 @@ func (b *builder) spec(app, service string, release int) *holdfast.Spec {
 func (b *builder) service(svc *holdfast.Service) {
 	replicas := b.byID[svc.App+"/"+svc.Name]
 	for _, spec := range b.specs(svc, replicas) {
-		for _, r := range spec.Routes {
-			b.route(svc, r, replicas)
+		for i := range spec.Routes {
+			b.route(svc, &spec.Routes[i], replicas)
 		}
 		for _, p := range spec.Ports {
 			if p.Mode == "ingress" && p.Published != 0 {
@@ -121,28 +125,35 @@ func (b *builder) specs(svc *holdfast.Service, replicas []replica) []*holdfast.S
 	return specs
 }
 
-func (b *builder) route(svc *holdfast.Service, spec holdfast.Route, replicas []replica) {
-	r := &Route{Host: strings.ToLower(spec.Host), Path: cleanPrefix(spec.PathPrefix), Strip: spec.Strip}
-	if !b.table.index(r) {
-		held := b.table.hostPrefixes(r.Host).byPath[r.Path].Backend
-		b.taken(svc, "route "+r.String(), held)
+func (b *builder) route(svc *holdfast.Service, spec *holdfast.Route, replicas []replica) {
+	r, err := newRoute(spec)
+	if err != nil {
+		b.problem(svc, "route "+nameOf(spec), err.Error())
 		return
 	}
-	r.Backend = b.backend(svc, "route "+r.String(), replicas, func(s *holdfast.Spec) uint16 { return routePort(s, r) })
+	if by := b.held[r.name]; by != nil {
+		b.taken(svc, "route "+r.name, by)
+		return
+	}
+	r.Backend = b.backend(svc, "route "+r.name, replicas, func(s *holdfast.Spec) uint16 { return b.routePorts(s)[r.name] })
+	if spec.Retries != nil {
+		r.Backend.RetryPercent = spec.Retries.Percent
+	}
+	b.held[r.name] = r.Backend
 	b.table.Routes = append(b.table.Routes, r)
 }
 
-func cleanPrefix(path string) string {
-	return "/" + strings.Trim(path, "/")
-}
-
-func routePort(spec *holdfast.Spec, want *Route) uint16 {
-	for _, r := range spec.Routes {
-		if strings.ToLower(r.Host) == want.Host && cleanPrefix(r.PathPrefix) == want.Path {
-			return r.Port
+// routePorts returns the ports of spec's routes by the routes' names.
+func (b *builder) routePorts(spec *holdfast.Spec) map[string]uint16 {
+	ports, ok := b.byName[spec]
+	if !ok {
+		ports = make(map[string]uint16, len(spec.Routes))
+		for i := range spec.Routes {
+			ports[nameOf(&spec.Routes[i])] = spec.Routes[i].Port
 		}
+		b.byName[spec] = ports
 	}
-	return 0
+	return ports
 }
 
 func (b *builder) port(svc *holdfast.Service, spec *holdfast.Spec, p holdfast.Port, replicas []replica) {
@@ -162,7 +173,7 @@ func (b *builder) port(svc *holdfast.Service, spec *holdfast.Spec, p holdfast.Po
 	})
 	port := &Port{Listen: listen, Backend: backend}
 	if speaksHTTP(spec, p) {
-		port.HTTP = &Route{Index: -1, Path: "/", Backend: backend}
+		port.HTTP = &Route{Index: -1, Path: "/", Backend: backend, name: "*/"}
 	}
 	b.table.Ports = append(b.table.Ports, port)
 }
@@ -251,12 +262,11 @@ func (b *builder) finish() *Table {
 	for i, be := range t.Backends {
 		be.Index = i
 	}
-	slices.SortFunc(t.Routes, func(a, b *Route) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path))
-	})
+	slices.SortFunc(t.Routes, func(a, b *Route) int { return cmp.Or(cmp.Compare(a.Host, b.Host), before(a, b)) })
 	for i, r := range t.Routes {
 		r.Index = i
 	}
+	t.index()
 	slices.SortFunc(t.Ports, func(a, b *Port) int {
 		return cmp.Or(cmp.Compare(a.Listen.Protocol, b.Listen.Protocol), a.Listen.Addr.Compare(b.Listen.Addr))
 	})

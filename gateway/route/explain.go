@@ -3,8 +3,11 @@ package route
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/holdfast/holdfast/gateway/filter"
 )
 
 // Explanation says which route takes a request, and why no other does.
@@ -14,7 +17,10 @@ type Explanation struct {
 	Route      *Route      `json:"-"`    // nil: 404
 	Taken      string      `json:"route,omitempty"`
 	Forwarded  string      `json:"forwarded,omitempty"` // the path the replica sees
-	Candidates []Candidate `json:"candidates"`          // every route that was considered, best first
+	Steps      []string    `json:"steps,omitempty"`     // what is done on the way
+	Candidates []Candidate `json:"candidates"`          // every route that was considered, in the order they are tried
+
+	req *Request
 }
 
 // Candidate is a route that was considered.
@@ -24,12 +30,19 @@ type Candidate struct {
 	Why     string `json:"why"`
 }
 
-// Explain says what Match does with a request and why. Routes of other hosts are left out unless none matches.
-func (t *Table) Explain(host, path string) Explanation {
-	e := Explanation{Host: Host(host), Path: Path(path), Route: t.Match(host, path)}
+// Explain says what Select does with a request and why. Routes of other hosts are left out unless none matches.
+func (t *Table) Explain(host, path string, req *Request) Explanation {
+	if req == nil {
+		req = &Request{Method: http.MethodGet}
+	}
+	e := Explanation{Host: Host(host), Path: Path(path), Route: t.Select(host, path, req), req: req}
 	if e.Route != nil {
 		e.Taken = e.Route.String()
 		e.Forwarded = e.Route.StripPath(path)
+		if e.Route.Spec.Rewrite != nil {
+			e.Forwarded = filter.Rewrite(e.Route.Spec, Path(e.Forwarded))
+		}
+		e.Steps = filter.Describe(e.Route.Spec)
 	}
 	for _, r := range t.considered(e) {
 		e.Candidates = append(e.Candidates, Candidate{
@@ -47,7 +60,7 @@ func (t *Table) considered(e Explanation) []*Route {
 		}
 	}
 	slices.SortStableFunc(of, func(a, b *Route) int {
-		return cmp.Or(cmp.Compare(hostRank(a.Host), hostRank(b.Host)), cmp.Compare(len(b.Path), len(a.Path)))
+		return cmp.Or(cmp.Compare(hostRank(a.Host), hostRank(b.Host)), before(a, b))
 	})
 	return of
 }
@@ -76,15 +89,41 @@ func hostMatches(pattern, host string) bool {
 func why(e Explanation, r *Route) string {
 	switch {
 	case r == e.Route:
-		return "taken: the most exact host, then the longest path"
+		return "taken: " + taken(r)
 	case !hostMatches(r.Host, e.Host):
 		return fmt.Sprintf("host %q is not %q", e.Host, r.Host)
-	case !hasPrefix(e.Path, r.Path):
+	case r.pattern != nil && !r.hasPath(e.Path):
+		return fmt.Sprintf("path %q does not match", e.Path)
+	case r.Exact && !r.hasPath(e.Path):
+		return fmt.Sprintf("path %q is not %q", e.Path, r.Path)
+	case !r.hasPath(e.Path):
 		return fmt.Sprintf("path %q is not below %q", e.Path, r.Path)
+	case !r.takes(e.req):
+		return r.refuses(e.req)
 	case hostRank(r.Host) > hostRank(e.Route.Host):
 		return "its host is less exact"
+	case r.kind() > e.Route.kind():
+		return "a " + [...]string{"whole path", "expression"}[e.Route.kind()] + " goes before"
+	case len(r.pathText()) < len(e.Route.pathText()):
+		return "its path is shorter"
 	}
-	return "its path is shorter"
+	return "it asks for less"
+}
+
+func taken(r *Route) string {
+	text := "the most exact host, then "
+	switch {
+	case r.pattern != nil:
+		text += "an expression of the path"
+	case r.Exact:
+		text += "the whole path"
+	default:
+		text += "the longest path"
+	}
+	if r.asks.any() {
+		text += ", and all else that it asks for"
+	}
+	return text
 }
 
 // String prints the explanation, one line each: the request, the route and its replicas, the routes passed over.
@@ -96,6 +135,9 @@ func (e Explanation) String() string {
 	} else {
 		be := e.Route.Backend
 		fmt.Fprintf(&b, "route      %s → %s/%s, path %s\n", e.Route, be.App, be.Service, e.Forwarded)
+		for _, step := range e.Steps {
+			fmt.Fprintf(&b, "on the way %s\n", step)
+		}
 		for _, ep := range be.Endpoints {
 			fmt.Fprintf(&b, "replica    %s, release %d, %s\n", ep.Replica, ep.Release, ep.Addr)
 		}

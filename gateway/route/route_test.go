@@ -240,10 +240,10 @@ considered a.test/other (exact/web): path "/api/x" is not below "/other"
 considered a.test/api (exact/web): taken: the most exact host, then the longest path
 considered */ (any/web): its host is less exact
 `
-	if got := table.Explain("A.test:80", "/api/x").String(); got != want {
+	if got := table.Explain("A.test:80", "/api/x", nil).String(); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if got := build(app("a", holdfast.Route{Host: "a.test", Port: 1})).Explain("b.test", "/").String(); !strings.Contains(got, "404") ||
+	if got := build(app("a", holdfast.Route{Host: "a.test", Port: 1})).Explain("b.test", "/", nil).String(); !strings.Contains(got, "404") ||
 		!strings.Contains(got, `host "b.test" is not "a.test"`) {
 		t.Errorf("no route:\n%s", got)
 	}

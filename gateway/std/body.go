@@ -59,6 +59,19 @@ func (b *replayBody) size() int64 {
 	return b.total.Load()
 }
 
+// failed returns why the client's body could not be read to its end, or nil.
+func (b *replayBody) failed() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == io.EOF {
+		return nil
+	}
+	return b.err
+}
+
 func (b *replayBody) keep(p []byte) {
 	b.total.Add(int64(len(p)))
 	if len(p) > 0 && len(b.kept)+len(p) > b.limit {

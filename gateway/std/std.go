@@ -1,7 +1,7 @@
 // Package std is the gateway's HTTP data path on the standard library: net/http in front, httputil.ReverseProxy behind.
 // It speaks all of HTTP/1.1 and serves what the loops do not.
 //
-// May import only gateway/{access,http1,route,upstream} and the standard library.
+// May import only gateway/{access,filter,http1,route,upstream} and the standard library.
 package std
 
 import (
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/holdfast/holdfast/gateway/access"
+	"github.com/holdfast/holdfast/gateway/filter"
 	"github.com/holdfast/holdfast/gateway/http1"
 	"github.com/holdfast/holdfast/gateway/route"
 	"github.com/holdfast/holdfast/gateway/upstream"
@@ -45,10 +46,14 @@ type Site struct {
 	Port *route.Listen
 }
 
-// Route returns the route of a request and the view it is from, or a nil route.
+// Route returns the route of a request as route.Table.Match does, or nil.
 func (s Site) Route(v *upstream.View, host, path string) *route.Route {
+	return s.route(v, host, path, nil)
+}
+
+func (s Site) route(v *upstream.View, host, path string, req *route.Request) *route.Route {
 	if s.Port == nil {
-		return v.Table.Match(host, path)
+		return v.Table.Select(host, path, req)
 	}
 	for _, p := range v.Table.Ports {
 		if p.Listen == *s.Port {
@@ -126,6 +131,7 @@ type exchange struct {
 	view    *upstream.View
 	route   *route.Route
 	backend *upstream.Backend
+	rec     *recorder
 	body    *replayBody // nil: no body
 	last    *upstream.Endpoint
 	tries   int
@@ -150,15 +156,27 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		write(rec, upstream.Answer{Status: http.StatusNotImplemented, Text: "this is no forward proxy"})
 		return
 	}
-	if x.route = h.site.Route(x.view, r.Host, path); x.route == nil {
+	x.route = h.site.route(x.view, r.Host, path, &route.Request{Method: r.Method, Header: r.Header, RawQuery: r.URL.RawQuery})
+	if x.route == nil {
 		write(rec, upstream.NoRoute(r.Host))
 		return
 	}
-	_ = rec.control.EnableFullDuplex() // a replica may answer while it is being sent to
-	x.backend = x.view.Backend(x.route)
+	x.rec, x.backend = rec, x.view.Backend(x.route)
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	if x.route.Filter == nil {
+		h.forward(rec, r)
+		return
+	}
+	x.route.Filter.Serve(rec, r, http.HandlerFunc(h.forward))
+}
+
+// forward has a replica answer r, whose context has its exchange.
+func (s *Server) forward(w http.ResponseWriter, r *http.Request) {
+	x := exchangeOf(r.Context())
+	_ = x.rec.control.EnableFullDuplex() // a replica may answer while it is being sent to
 	x.backend.Earn()
-	x.body = newReplayBody(r, stallReader{rec, r.Body}, h.cfg.Limits.ReplayBytes)
-	h.proxy.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	x.body = newReplayBody(r, stallReader{x.rec, r.Body}, s.cfg.Limits.ReplayBytes)
+	s.proxy.ServeHTTP(w, r)
 }
 
 // finish counts the request. It runs also when the proxy panics with http.ErrAbortHandler.
@@ -195,6 +213,9 @@ func (h handler) finish(x *exchange, rec *recorder, r *http.Request) {
 func rewrite(p *httputil.ProxyRequest) {
 	x := exchangeOf(p.In.Context())
 	path := x.route.StripPath(p.In.URL.EscapedPath())
+	if x.route.Filter != nil {
+		path = x.route.Filter.Path(path)
+	}
 	p.Out.URL.Scheme, p.Out.URL.Host = "http", x.backend.Desc().Service
 	if u, err := p.Out.URL.Parse(escapeOnce(path)); err == nil {
 		p.Out.URL.Path, p.Out.URL.RawPath = u.Path, u.RawPath
@@ -215,6 +236,9 @@ func rewrite(p *httputil.ProxyRequest) {
 	p.Out.Header.Set("Forwarded", Forwarded(p.In.RemoteAddr, p.In.Host, "http"))
 	if _, ok := p.In.Header["User-Agent"]; !ok {
 		p.Out.Header["User-Agent"] = nil // or the transport adds its own
+	}
+	if x.route.Filter != nil {
+		x.route.Filter.Outgoing(p.Out)
 	}
 }
 
@@ -244,6 +268,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	x.err = err
 	if r.Context().Err() != nil {
 		return // the client is gone
+	}
+	if big := new(http.MaxBytesError); errors.As(x.body.failed(), &big) {
+		filter.TooLarge(w, big.Limit)
+		return
 	}
 	be := x.backend.Desc()
 	write(w, upstream.Failure(be.App+"/"+be.Service, err))

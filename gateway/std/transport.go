@@ -53,11 +53,12 @@ func (t roundTripper) again(r *http.Request, x *exchange, ep *upstream.Endpoint,
 	} else {
 		ep.Refused(t.cfg.Set.Now())
 	}
-	if errors.Is(err, upstream.ErrSlow) {
+	if errors.Is(err, upstream.ErrSlow) || x.body.failed() != nil {
 		return false
 	}
 	a := upstream.Attempt{
 		Sent: sent, Idempotent: upstream.Idempotent(r.Method), Replayable: x.body.replayable(), Tries: x.tries,
+		Max: x.route.Attempts(),
 	}
 	return a.May() && (!sent || x.backend.Spend())
 }
@@ -69,10 +70,11 @@ const lastWords = 2 * time.Second
 func (t roundTripper) try(r *http.Request, x *exchange, ep *upstream.Endpoint) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	stop := context.AfterFunc(ep.Replica.Gone(), func() { cancel(upstream.ErrGone) })
-	slow := time.AfterFunc(t.cfg.Limits.Response, func() { cancel(upstream.ErrSlow) })
+	limit := x.route.Timeout(t.cfg.Limits.Response)
+	slow := time.AfterFunc(limit, func() { cancel(upstream.ErrSlow) })
 	out := r.WithContext(ctx)
 	if x.body != nil {
-		out.Body = x.body.try(func() { slow.Reset(t.cfg.Limits.Response) })
+		out.Body = x.body.try(func() { slow.Reset(limit) })
 	}
 	resp, err := t.pool(ep).of(r.Method).RoundTrip(out)
 	slow.Stop()

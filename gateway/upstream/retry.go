@@ -1,6 +1,9 @@
 package upstream
 
-import "sync/atomic"
+import (
+	"cmp"
+	"sync/atomic"
+)
 
 // Attempt tells how a try to have a request answered failed.
 type Attempt struct {
@@ -9,13 +12,14 @@ type Attempt struct {
 	Idempotent bool // the method may be repeated (RFC 9110 §9.2.2)
 	Replayable bool // the body is empty, or all that was sent of it is still here
 	Tries      int  // that sent something, this one included
+	Max        int  // how often it is sent at most; 0 is four times
 }
 
 // maxTries is how often a request is sent at most.
 const maxTries = 4
 
 // May reports whether the request may be tried again: always when nothing was sent; otherwise when nothing came back, the
-// method may be repeated and the body is at hand, up to four times. The latter uses the backend's Budget.
+// method may be repeated and the body is at hand, up to Max times. The latter uses the backend's Budget.
 func (a Attempt) May() bool {
 	switch {
 	case a.Answered:
@@ -23,7 +27,7 @@ func (a Attempt) May() bool {
 	case !a.Sent:
 		return true
 	}
-	return a.Idempotent && a.Replayable && a.Tries < maxTries
+	return a.Idempotent && a.Replayable && a.Tries < cmp.Or(a.Max, maxTries)
 }
 
 // Idempotent reports whether method may be repeated.
@@ -35,19 +39,20 @@ func Idempotent(method string) bool {
 	return false
 }
 
-// budget keeps retries from doubling the load of a backend that is in trouble: each request earns a fifth of a retry,
-// and up to 500 are saved for when a replica with many requests in flight dies.
+// budget keeps retries from doubling the load of a backend that is in trouble: each request earns a fifth of a retry, or
+// what the route says, and up to 500 are saved for when a replica with many requests in flight dies.
 type budget struct{ tokens atomic.Int64 }
 
 const (
-	budgetFull = 500 * retryCost
-	retryCost  = 5
+	budgetFull  = 500 * retryCost
+	retryCost   = 100
+	retryEarned = 20
 )
 
 // Earn counts one request.
 func (b *Backend) Earn() {
 	if b.budget.tokens.Load() < budgetFull {
-		b.budget.tokens.Add(1)
+		b.budget.tokens.Add(int64(cmp.Or(b.Desc().RetryPercent, retryEarned)))
 	}
 }
 
