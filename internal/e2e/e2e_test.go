@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { netlab.Main(m) }
 
 // repository is the root of the module.
-func repository(t testing.TB) string {
+func repository(t netlab.TB) string {
 	t.Helper()
 	dir, err := filepath.Abs("../..")
 	if err != nil {
@@ -32,7 +32,7 @@ func repository(t testing.TB) string {
 }
 
 // serverApp is a Compose file of one service, web, of the test server.
-func serverApp(t testing.TB, replicas int, env, more string) string {
+func serverApp(t netlab.TB, replicas int, env, more string) string {
 	t.Helper()
 	return fmt.Sprintf(`name: shop
 services:
@@ -58,7 +58,7 @@ type app struct {
 }
 
 // deploy writes the Compose file and brings it up.
-func deploy(t testing.TB, n *netlab.Node, compose string) app {
+func deploy(t netlab.TB, n *netlab.Node, compose string) app {
 	t.Helper()
 	a := app{n, t.TempDir()}
 	a.write(compose)

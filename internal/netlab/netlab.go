@@ -2,13 +2,12 @@
 // namespaces, so that killing a process, killing the agent and cutting the power are three different things, and so
 // that several tests, and an agent of the host's own, do not meet.
 //
-// A test binary that uses it calls Main from its TestMain. It needs root, and util-linux for nsenter.
+// A test binary that uses it calls Main from its TestMain, a program Program. It needs root, and util-linux for nsenter.
 package netlab
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,9 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +27,21 @@ import (
 
 // initEnv makes the test binary the first process of a node.
 const initEnv = "HOLDFAST_NETLAB_INIT"
+
+// TB is what a node needs of a test; *testing.T is one.
+type TB interface {
+	Helper()
+	Log(args ...any)
+	Logf(format string, args ...any)
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+	Cleanup(f func())
+	TempDir() string
+	Context() context.Context
+}
 
 // Main runs the tests, or the first process of a node when the binary was started as one.
 func Main(m *testing.M) {
@@ -76,7 +88,7 @@ func initMain() int {
 
 // Node is a pretend machine. Its data survives PowerOff.
 type Node struct {
-	T    testing.TB
+	T    TB
 	Name string
 	Dir  string // everything of the node is below it
 
@@ -88,7 +100,7 @@ type Node struct {
 }
 
 // New boots a node; it is powered off and removed when the test ends.
-func New(t testing.TB, name string) *Node {
+func New(t TB, name string) *Node {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("netlab needs root: run the tests as root, as CI does")
@@ -186,152 +198,6 @@ func (n *Node) Output(name string, args ...string) string {
 	return out.String()
 }
 
-// Kill is kill -9 of a process of a container by its pid on the node. It returns the time of the kill.
-func (n *Node) Kill(pid int) time.Time {
-	n.T.Helper()
-	on := n.hostPID(pid)
-	at := time.Now()
-	if err := unix.Kill(on, unix.SIGKILL); err != nil {
-		n.T.Fatalf("kill process %d of %s: %v", pid, n.Name, err)
-	}
-	return at
-}
-
-// hostPID returns the pid on the host of a container's process by its pid on the node.
-func (n *Node) hostPID(pid int) int {
-	n.T.Helper()
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		text, err := os.ReadFile(dir + "/status")
-		if err != nil {
-			continue // ended
-		}
-		_, rest, _ := strings.Cut(string(text), "\nNSpid:")
-		line, _, _ := strings.Cut(rest, "\n")
-		pids := strings.Fields(line)
-		if len(pids) > 1 && pids[1] == strconv.Itoa(pid) && n.owns(dir) {
-			host, _ := strconv.Atoi(filepath.Base(dir))
-			return host
-		}
-	}
-	n.T.Fatalf("no process %d on %s", pid, n.Name)
-	return 0
-}
-
-// owns reports whether the process of a directory of the host's /proc is in a container of the node.
-func (n *Node) owns(dir string) bool {
-	text, err := os.ReadFile(dir + "/cgroup")
-	return err == nil && strings.Contains(string(text), n.cgroup()+"/")
-}
-
-// StartAgent runs `holdfast agent` with the flags that keep it to the node, and more, until it answers.
-func (n *Node) StartAgent(more ...string) {
-	n.T.Helper()
-	args := append([]string{
-		"agent", "--data", n.DataDir(), "--run", n.runDir(), "--node", n.Name,
-		"--cgroup-parent", n.cgroup(), "--registry", "127.0.0.1:5050",
-	}, more...)
-	cmd := n.command(Binary(n.T), args...)
-	log, err := os.OpenFile(n.logFile(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		n.T.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		n.T.Fatalf("start agent: %v", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait() //nolint:errcheck // how it ended shows in the test
-		close(ended)
-	}()
-	n.agent, n.ended = cmd, ended
-	n.Eventually(30*time.Second, "the agent answers", func() error {
-		select {
-		case <-ended:
-			text, _ := os.ReadFile(n.logFile())
-			n.T.Fatalf("the agent ended at its start:\n%s", text)
-		default:
-		}
-		conn, err := net.Dial("unix", n.Socket())
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-}
-
-// KillAgent is kill -9 of the agent alone: containers and supervisor go on.
-func (n *Node) KillAgent() {
-	n.T.Helper()
-	pid := n.AgentPID()
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		n.T.Fatalf("kill agent: %v", err)
-	}
-	<-n.ended
-	n.agent = nil
-}
-
-// StopAgent asks the agent to end and waits for it.
-func (n *Node) StopAgent() {
-	n.T.Helper()
-	if err := unix.Kill(n.AgentPID(), unix.SIGTERM); err != nil {
-		n.T.Fatalf("stop agent: %v", err)
-	}
-	<-n.ended
-	n.agent = nil
-}
-
-// AgentPID is the agent's process on the host: nsenter's child.
-func (n *Node) AgentPID() int {
-	n.T.Helper()
-	pid := n.agent.Process.Pid
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		n.T.Fatalf("find agent: %v", err)
-	}
-	var child int
-	if _, err := fmt.Sscan(string(text), &child); err != nil {
-		return pid // nsenter has executed it
-	}
-	return child
-}
-
-// Result of a command line.
-type Result struct {
-	Out, Err string
-	Code     int
-}
-
-// Try runs the CLI against the node's agent, from dir, and returns what happened.
-func (n *Node) Try(dir string, args ...string) Result {
-	n.T.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(n.T), args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOLDFAST_SOCKET="+n.Socket(), "NO_COLOR=1")
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		n.T.Fatalf("holdfast %s: %v", strings.Join(args, " "), err)
-	}
-	return Result{Out: out.String(), Err: errs.String(), Code: cmd.ProcessState.ExitCode()}
-}
-
-// Holdfast runs the CLI against the node's agent and returns its output; a failure fails the test.
-func (n *Node) Holdfast(dir string, args ...string) string {
-	n.T.Helper()
-	r := n.Try(dir, args...)
-	if r.Code != 0 {
-		n.T.Fatalf("holdfast %s: exit %d\n%s%s", strings.Join(args, " "), r.Code, r.Out, r.Err)
-	}
-	return r.Out
-}
-
 // Dial connects from inside the node's network.
 func (n *Node) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	type result struct {
@@ -407,42 +273,5 @@ func (n *Node) sweepCgroups() {
 		for i := len(dirs) - 1; i >= 0; i-- {
 			unix.Rmdir(dirs[i]) //nolint:errcheck // the next test's sweep is not ours
 		}
-	}
-}
-
-var (
-	buildOnce sync.Once
-	built     string
-	buildErr  error
-)
-
-// Binary is the product, built once for all tests of the process, or what HOLDFAST_BIN names.
-func Binary(t testing.TB) string {
-	t.Helper()
-	if named := os.Getenv("HOLDFAST_BIN"); named != "" {
-		return named
-	}
-	buildOnce.Do(func() {
-		dir, err := os.MkdirTemp("", "hfbin")
-		if err != nil {
-			buildErr = err
-			return
-		}
-		built = filepath.Join(dir, "holdfast")
-		cmd := exec.Command("go", "build", "-o", built, "github.com/holdfast/holdfast/cmd/holdfast")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			buildErr = fmt.Errorf("build holdfast: %w: %s", err, out)
-		}
-	})
-	if buildErr != nil {
-		t.Fatal(buildErr)
-	}
-	return built
-}
-
-func cleanBinary() {
-	if built != "" {
-		os.RemoveAll(filepath.Dir(built))
 	}
 }
