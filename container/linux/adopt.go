@@ -20,7 +20,9 @@ import (
 
 // adopt takes over what an earlier runtime left, and removes what belongs to nothing.
 func (r *Runtime) adopt() error {
-	r.vault.adopt()
+	if err := r.vault.adopt(); err != nil {
+		return fmt.Errorf("adopt vault: %w", err)
+	}
 	if err := r.adoptBoxes(); err != nil {
 		return fmt.Errorf("adopt sandboxes: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,17 @@ func startOne(t *testing.T, r *Runtime, id string, args ...string) container.Sta
 	return status
 }
 
+// vaultOf waits for the vault, which is filled beside a start's return.
+func vaultOf(t *testing.T, r *Runtime) int {
+	t.Helper()
+	for !r.vault.open() {
+		runtime.Gosched()
+	}
+	r.vault.mu.Lock()
+	defer r.vault.mu.Unlock()
+	return r.vault.child.pid
+}
+
 // TestTornState: whatever a crash left of the state's files, the next runtime opens, keeps what is whole and sweeps the
 // rest, processes included.
 func TestTornState(t *testing.T) {
@@ -48,8 +60,8 @@ func TestTornState(t *testing.T) {
 		t.Fatal(err)
 	}
 	processes := map[string]int{}
-	for id, s := range map[string]container.Status{"torn": torn, "lost": lost} {
-		fd, err := unix.PidfdOpen(s.PID, 0)
+	for id, pid := range map[string]int{"torn": torn.PID, "lost": lost.PID, "the vault": vaultOf(t, r)} {
+		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

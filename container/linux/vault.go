@@ -162,7 +162,7 @@ func (v *vault) startLocked() error {
 		err = goneError(answer.gone)
 	}
 	if err == nil {
-		err = v.writeRecord(c.pid)
+		err = v.settle(c.pid)
 	}
 	if err != nil {
 		c.reap()
@@ -170,6 +170,20 @@ func (v *vault) startLocked() error {
 	}
 	v.child = c
 	return nil
+}
+
+// vaultCgroup, below Config.CgroupParent, holds the vault, so that one that nobody can reach any more is found.
+const vaultCgroup = "vault"
+
+func (v *vault) settle(pid int) error {
+	g, err := newCgroup(v.runtime.cfg.CgroupParent, vaultCgroup)
+	if err != nil {
+		return err
+	}
+	if err := g.attach(pid); err != nil {
+		return err
+	}
+	return v.writeRecord(pid)
 }
 
 func (v *vault) writeRecord(pid int) error {
@@ -184,24 +198,51 @@ func (v *vault) writeRecord(pid int) error {
 	return os.WriteFile(v.file("json"), data, 0o600)
 }
 
-// adopt takes over the vault of an earlier runtime, if there is one.
-func (v *vault) adopt() {
+// adopt takes over the vault of an earlier runtime, if there is one, and ends one that cannot be.
+func (v *vault) adopt() error {
 	v.used = map[int]bool{}
+	err := v.connect()
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		v.runtime.cfg.Log.Info("drop vault", "reason", err)
+	}
+	return v.sweep()
+}
+
+func (v *vault) connect() error {
 	data, err := os.ReadFile(v.file("json"))
+	if err != nil {
+		return err
+	}
 	var rec vaultRecord
-	if err != nil || json.Unmarshal(data, &rec) != nil || rec.Version != boxVersion || rec.Boot != v.runtime.cfg.BootID {
-		return
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return fmt.Errorf("decode vault: %w", err)
+	}
+	if rec.Version != boxVersion || rec.Boot != v.runtime.cfg.BootID {
+		return errors.New("vault of another boot or version")
 	}
 	c := &child{family: &v.runtime.zygote.family, pid: rec.PID, ctl: -1}
 	if c.pidfd, err = openProcess(rec.PID, rec.StartTime); err != nil {
-		return
+		return err
 	}
 	if c.ctl, err = connectControl(v.file("sock")); err != nil {
 		c.close()
-		return
+		return fmt.Errorf("connect to vault: %w", err)
 	}
 	c.family.add(rec.PID)
 	v.child = c
+	return nil
+}
+
+// sweep ends whatever is in the vault's cgroup.
+func (v *vault) sweep() error {
+	g, err := newCgroup(v.runtime.cfg.CgroupParent, vaultCgroup)
+	if err != nil || !g.exists() {
+		return err
+	}
+	return errors.Join(g.killAll(), g.remove())
 }
 
 // use marks the slots of an adopted container.
@@ -226,7 +267,9 @@ func (v *vault) close() {
 		v.child.close()
 	} else {
 		v.child.reap()
-		_ = errors.Join(os.Remove(v.file("sock")), os.Remove(v.file("json"))) // the next runtime can do with them
+		if err := errors.Join(os.Remove(v.file("sock")), os.Remove(v.file("json")), v.sweep()); err != nil {
+			v.runtime.cfg.Log.Warn("remove vault", "err", err) // the next runtime can do with it
+		}
 	}
 	v.child = nil
 }
