@@ -291,3 +291,20 @@ type Trigger struct {
 	Concurrency string `json:"concurrency,omitempty"` // forbid, queue
 	MissedFires string `json:"missedFires,omitempty"` // one, skip
 }
+
+// ImageRefs points at the reference of each image that the service needs: its own, those of its pre-start hooks and of
+// its image mounts.
+func (s *Spec) ImageRefs() []*string {
+	refs := []*string{&s.Image}
+	for i := range s.Hooks.PreStart {
+		if s.Hooks.PreStart[i].Image != "" {
+			refs = append(refs, &s.Hooks.PreStart[i].Image)
+		}
+	}
+	for i := range s.Mounts {
+		if s.Mounts[i].Type == "image" {
+			refs = append(refs, &s.Mounts[i].Source)
+		}
+	}
+	return refs
+}

@@ -9,9 +9,12 @@ import (
 	"github.com/holdfast/holdfast"
 )
 
-// Pull fetches an image and tells progress of each step. With always the registry is asked even if it is there.
-func (c *Client) Pull(ctx context.Context, ref string, always bool, progress func(PullProgress)) (Image, error) {
-	body := map[string]any{"ref": ref, "always": always}
+// Pull fetches an image, as far as opt's policy asks, and tells progress of each step.
+func (c *Client) Pull(ctx context.Context, ref string, opt PullOptions, progress func(PullProgress)) (Image, error) {
+	body := struct {
+		Ref string `json:"ref"`
+		PullOptions
+	}{ref, opt}
 	for p, err := range stream[PullProgress](ctx, c, call{method: http.MethodPost, path: at("images", "pull"), json: body}) {
 		if err != nil {
 			return Image{}, err
@@ -24,12 +27,13 @@ func (c *Client) Pull(ctx context.Context, ref string, always bool, progress fun
 	return Image{}, holdfast.Errorf(holdfast.ErrUnavailable, "pull %s: the agent stopped before the image was there", ref)
 }
 
-// Import sends a tar and names the image ref; "" keeps the name that the tar holds.
-func (c *Client) Import(ctx context.Context, ref string, r io.Reader) (Image, error) {
+// Import sends a tar and names the image ref; "" keeps the name that the tar holds. With hold it is kept until a release
+// names it, ten minutes at most.
+func (c *Client) Import(ctx context.Context, ref string, hold bool, r io.Reader) (Image, error) {
 	var img Image
 	resp, err := c.do(ctx, call{
 		method: http.MethodPost, path: at("images", "import"),
-		query: values("ref", ref), raw: r, rawType: tarType,
+		query: values("ref", ref, "hold", flag(hold)), raw: r, rawType: tarType,
 	})
 	if err != nil {
 		return img, err
@@ -39,6 +43,12 @@ func (c *Client) Import(ctx context.Context, ref string, r io.Reader) (Image, er
 		return img, transportError(err)
 	}
 	return img, nil
+}
+
+// Tag gives the image that ref names another name as well.
+func (c *Client) Tag(ctx context.Context, ref, name string) error {
+	_, err := get[none](ctx, c, call{method: http.MethodPost, path: at("images", "tag"), json: map[string]string{"ref": ref, "name": name}})
+	return err
 }
 
 // Images lists the node's images.

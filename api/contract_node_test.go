@@ -9,16 +9,21 @@ import (
 	"github.com/holdfast/holdfast/api/apitest"
 )
 
-func callImages(t *testing.T, c *api.Client) {
+func callImages(t *testing.T, a *apitest.Agent, c *api.Client) {
 	t.Helper()
 	ctx := t.Context()
 	var phases []string
-	img, err := c.Pull(ctx, "nginx:1", false, func(p api.PullProgress) { phases = append(phases, p.Phase) })
+	img, err := c.Pull(ctx, "nginx:1", api.PullOptions{Auth: api.RegistryAuth{Username: "ada", Password: "secret"}}, func(p api.PullProgress) { phases = append(phases, p.Phase) })
 	check(t, err)
 	if img.Name != "nginx:1" || !slices.Equal(phases, []string{"resolve", "download", "download", "done"}) {
 		t.Errorf("pulled %+v with %v", img, phases)
 	}
-	img, err = c.Import(ctx, "tools:1", strings.NewReader("a tar"))
+	if got := a.Images.Auth("nginx:1"); got.Username != "ada" || got.Password != "secret" {
+		t.Error("the credentials did not arrive")
+	}
+	check(t, c.Tag(ctx, "nginx:1", "nginx:again"))
+	check(t, c.RemoveImage(ctx, "nginx:again"))
+	img, err = c.Import(ctx, "tools:1", false, strings.NewReader("a tar"))
 	check(t, err)
 	if img.SizeBytes != 5 {
 		t.Errorf("imported %+v", img)

@@ -86,7 +86,7 @@ func TestEveryRoute(t *testing.T) {
 	callReplicas(t, a, c)
 	callProcesses(t, c)
 	callSystem(t, a, c)
-	callImages(t, c)
+	callImages(t, a, c)
 	callVolumes(t, a, c)
 	if _, err := c.Down(ctx, "shop", false); err != nil {
 		t.Fatal(err)

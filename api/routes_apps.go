@@ -49,9 +49,24 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (Changes, error) {
 	if in.Body.Name != in.App {
 		return Changes{}, holdfast.Errorf(holdfast.ErrInvalid, "deployment of app %q sent to app %q", in.Body.Name, in.App)
 	}
-	return s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
+	out, err := s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
 		return plan.Deploy(snap, in.Body, now)
 	})
+	if err == nil && !in.DryRun {
+		s.cfg.Images.Settle(imagesOf(in.Body))
+	}
+	return out, err
+}
+
+// imagesOf lists all images that a deployment names.
+func imagesOf(d holdfast.Deployment) []string {
+	var refs []string
+	for i := range d.Services {
+		for _, ref := range d.Services[i].ImageRefs() {
+			refs = append(refs, *ref)
+		}
+	}
+	return refs
 }
 
 type downInput struct {

@@ -18,6 +18,10 @@ func (s *Server) routeImages() {
 	load := operation("POST /v1/images/import", "import-image", tag, "Import an image from a tar")
 	load.RequestBody = bytesBody(tarType, "docker save, OCI layout or root file system")
 	handleRaw(s, load, s.response("The image", "application/json", reflect.TypeFor[Image]()), s.importImage)
+	handle(s, operation("POST /v1/images/tag", "tag-image", tag, "Give an image another name as well"),
+		func(ctx context.Context, in *tagInput) (none, error) {
+			return none{}, s.cfg.Images.Tag(ctx, in.Body.Ref, in.Body.Name)
+		})
 	handle(s, operation("DELETE /v1/images", "remove-image", tag, "Remove an image's name, and what nothing else needs"),
 		func(ctx context.Context, in *imageInput) (none, error) {
 			return none{}, s.cfg.Images.Remove(ctx, in.Ref)
@@ -32,15 +36,22 @@ type imageInput struct {
 
 type pullInput struct {
 	Body struct {
-		Ref    string `json:"ref" minLength:"1"`
-		Always bool   `json:"always,omitempty" doc:"Ask the registry even if the image is there"`
+		Ref string `json:"ref" minLength:"1"`
+		PullOptions
+	}
+}
+
+type tagInput struct {
+	Body struct {
+		Ref  string `json:"ref" minLength:"1"`
+		Name string `json:"name" minLength:"1" doc:"Name that the image gets as well; what had it loses it"`
 	}
 }
 
 func (s *Server) pull(ctx context.Context, in *pullInput, emit func(PullProgress) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	img, err := s.cfg.Images.Pull(ctx, in.Body.Ref, in.Body.Always, func(p PullProgress) {
+	img, err := s.cfg.Images.Pull(ctx, in.Body.Ref, in.Body.PullOptions, func(p PullProgress) {
 		if err := emit(p); err != nil {
 			cancel(err) // the caller left: nobody waits for the image
 		}
@@ -52,13 +63,14 @@ func (s *Server) pull(ctx context.Context, in *pullInput, emit func(PullProgress
 }
 
 type importInput struct {
-	Ref string `query:"ref" doc:"Name to give it; default: what the tar says"`
+	Ref  string `query:"ref" doc:"Name to give it; default: what the tar says"`
+	Hold bool   `query:"hold" doc:"Keep it from being removed until a release names it, ten minutes at most"`
 }
 
 func (s *Server) importImage(_ context.Context, in *importInput) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)
-		img, err := s.cfg.Images.Import(hctx.Context(), in.Ref, r.Body)
+		img, err := s.cfg.Images.Import(hctx.Context(), in.Ref, in.Hold, r.Body)
 		if err != nil {
 			writeProblem(w, err)
 			return

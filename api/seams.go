@@ -52,11 +52,15 @@ type Copier interface {
 
 // Images is the node's image store.
 type Images interface {
-	// Pull fetches ref from its registry, or returns at once what is there already when always is false.
-	Pull(ctx context.Context, ref string, always bool, progress func(PullProgress)) (Image, error)
+	// Pull fetches ref from its registry, as far as the policy asks.
+	Pull(ctx context.Context, ref string, opt PullOptions, progress func(PullProgress)) (Image, error)
 	// Import reads a tar (docker save, OCI layout or root file system, by content) and names it ref; "" keeps the
-	// name that the tar holds.
-	Import(ctx context.Context, ref string, r io.Reader) (Image, error)
+	// name that the tar holds. With hold it is kept as PullOptions.Hold says.
+	Import(ctx context.Context, ref string, hold bool, r io.Reader) (Image, error)
+	// Tag gives the image that ref names another name as well. ErrNotFound when there is no such image.
+	Tag(ctx context.Context, ref, name string) error
+	// Settle ends the holds of the images that refs pin: a release names them now.
+	Settle(refs []string)
 	// List returns all images, sorted by name.
 	List(ctx context.Context) ([]Image, error)
 	// Get returns the image that ref names. ErrNotFound when it is not there.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -120,6 +121,30 @@ func (i Image) Pinned() string {
 	}
 	return i.Name + "@" + i.Digest
 }
+
+// PullOptions say how to pull.
+type PullOptions struct {
+	Policy string       `json:"policy,omitempty" doc:"As a Compose file's pull_policy: always, missing (default), never, daily, weekly, every_<duration>"`
+	Hold   bool         `json:"hold,omitempty" doc:"Keep it from being removed until a release names it, ten minutes at most"`
+	Auth   RegistryAuth `json:"auth,omitzero" doc:"What the registry asks for; default: what the agent's own Docker configuration holds"`
+}
+
+// RegistryAuth is what a registry asks for. It is used for one pull and kept nowhere; it prints as nothing.
+type RegistryAuth struct {
+	Username      string `json:"username,omitempty"`
+	Password      string `json:"password,omitempty"`
+	IdentityToken string `json:"identityToken,omitempty"`
+	RegistryToken string `json:"registryToken,omitempty"`
+}
+
+// String hides the secrets.
+func (RegistryAuth) String() string { return "(registry credentials)" }
+
+// GoString hides the secrets.
+func (a RegistryAuth) GoString() string { return a.String() }
+
+// LogValue hides the secrets.
+func (a RegistryAuth) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // PullProgress is one line of a pull's progress. The last one has Image set, or the stream ends with an error.
 type PullProgress struct {

@@ -81,6 +81,7 @@ type process struct {
 	agent   *agent.Agent
 	gateway *http.Client
 	trouble *problems
+	holds   holds
 	metrics *prometheus.Registry
 	closers []func() error
 }
@@ -117,7 +118,7 @@ func (d *process) open(ctx context.Context) error {
 	d.gateway = unixClient(d.cfg.gatewaySocket())
 	d.trouble = &problems{cfg: d.cfg, client: d.gateway, log: d.cfg.Log}
 	d.agent = agent.New(agent.Config{
-		Node: d.node, Store: d.state, Runtime: d.runtime, Images: images{d.images, d.state}, Network: d.network,
+		Node: d.node, Store: d.state, Runtime: d.runtime, Images: images{d.images, d.state, &d.holds}, Network: d.network,
 		Volumes: d.volumes, DataDir: d.cfg.DataDir, RunDir: d.cfg.RunDir, PoolMin: d.cfg.PoolMin, PoolMax: d.cfg.PoolMax,
 		Now: time.Now, Log: d.cfg.Log,
 	})
@@ -269,7 +270,7 @@ func (d *process) serveRegistry(ctx context.Context) error {
 func (d *process) api() (*api.Server, error) {
 	return api.New(api.Config{
 		State: d.state, Processes: d.agent, Logs: d.agent, Copier: d.agent,
-		Images: images{d.images, d.state}, Volumes: volumes{d.volumes, d.state, d.node.ID},
+		Images: images{d.images, d.state, &d.holds}, Volumes: volumes{d.volumes, d.state, d.node.ID},
 		Router: router{d.state, d.node.ID}, Metrics: metricsHandler(d.metrics, d.gateway), Info: d.info, Problems: d.trouble.now,
 		Log: d.cfg.Log,
 	})

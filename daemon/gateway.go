@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/gateway"
 	"github.com/holdfast/holdfast/gateway/upstream"
@@ -28,11 +30,17 @@ import (
 func (cfg Config) storeSocket() string   { return filepath.Join(cfg.RunDir, "store.sock") }
 func (cfg Config) gatewaySocket() string { return filepath.Join(cfg.RunDir, "gateway.sock") }
 
-// gatewayAccess is what the gateway's process may see and do: no secrets, and to write nothing but its confirmations.
+// gatewayAccess is what the gateway's process may see and do: no secrets but those of routes, and to write nothing but
+// its confirmations.
 var gatewayAccess = remote.Access{
 	Read: func(key string) bool {
-		table := store.TableOf(key)
-		return table != "files" && table != "events"
+		switch store.TableOf(key) {
+		case "files":
+			return strings.HasPrefix(store.FileName(key), holdfast.GatewayFile)
+		case "events":
+			return false
+		}
+		return true
 	},
 	Write: func(key string) bool { return store.TableOf(key) == "drains" },
 }

@@ -20,11 +20,12 @@ import (
 type images struct {
 	store *image.Store
 	state *store.Store
+	holds *holds
 }
 
 // Ensure implements agent.Images.
 func (i images) Ensure(ctx context.Context, ref, policy string) (agent.Image, error) {
-	img, err := i.pull(ctx, ref, policy, nil)
+	img, err := i.pull(ctx, ref, policy, image.Auth{}, nil)
 	if err != nil {
 		return agent.Image{}, err
 	}
@@ -38,21 +39,22 @@ func (i images) Ensure(ctx context.Context, ref, policy string) (agent.Image, er
 	}, nil
 }
 
-func (i images) pull(ctx context.Context, ref, policy string, progress image.ProgressFunc) (image.Image, error) {
-	auth, err := image.Credentials(ctx, ref)
-	if err != nil {
-		return image.Image{}, fmt.Errorf("read registry credentials: %w", err)
+func (i images) pull(ctx context.Context, ref, policy string, auth image.Auth, progress image.ProgressFunc) (image.Image, error) {
+	if auth == (image.Auth{}) {
+		var err error
+		if auth, err = image.Credentials(ctx, ref); err != nil {
+			return image.Image{}, fmt.Errorf("read the agent's registry credentials: %w", err)
+		}
 	}
 	return i.store.Pull(ctx, ref, image.PullOptions{Policy: policy, Auth: auth, Progress: progress})
 }
 
 // Pull implements api.Images.
-func (i images) Pull(ctx context.Context, ref string, always bool, progress func(api.PullProgress)) (api.Image, error) {
-	policy := "missing"
-	if always {
-		policy = "always"
+func (i images) Pull(ctx context.Context, ref string, opt api.PullOptions, progress func(api.PullProgress)) (api.Image, error) {
+	img, err := i.pull(ctx, ref, opt.Policy, image.Auth(opt.Auth), func(p image.Progress) { progress(pullProgress(ref, p)) })
+	if err == nil && opt.Hold {
+		i.holds.add(img.Digest, i.store.Hold(img.Digest))
 	}
-	img, err := i.pull(ctx, ref, policy, func(p image.Progress) { progress(pullProgress(ref, p)) })
 	return i.view(img), err
 }
 
@@ -65,9 +67,24 @@ func pullProgress(ref string, p image.Progress) api.PullProgress {
 }
 
 // Import implements api.Images.
-func (i images) Import(ctx context.Context, ref string, r io.Reader) (api.Image, error) {
+func (i images) Import(ctx context.Context, ref string, hold bool, r io.Reader) (api.Image, error) {
 	img, err := i.store.Import(ctx, r, ref, nil)
+	if err == nil && hold {
+		i.holds.add(img.Digest, i.store.Hold(img.Digest))
+	}
 	return i.view(img), err
+}
+
+// Tag implements api.Images.
+func (i images) Tag(ctx context.Context, ref, name string) error { return i.store.Tag(ctx, ref, name) }
+
+// Settle implements api.Images.
+func (i images) Settle(refs []string) {
+	for _, ref := range refs {
+		if _, digest, ok := strings.Cut(ref, "@"); ok {
+			i.holds.drop(digest)
+		}
+	}
 }
 
 // List implements api.Images.
@@ -127,14 +144,8 @@ type imageUse struct{ digests map[string]bool }
 func (i images) used() imageUse {
 	use := imageUse{map[string]bool{}}
 	for _, r := range i.state.Snapshot().Releases.All("") {
-		use.add(r.Spec.Image)
-		for _, h := range r.Spec.Hooks.PreStart {
-			use.add(h.Image)
-		}
-		for _, m := range r.Spec.Mounts {
-			if m.Type == "image" {
-				use.add(m.Source)
-			}
+		for _, ref := range r.Spec.ImageRefs() {
+			use.add(*ref)
 		}
 	}
 	return use

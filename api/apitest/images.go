@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/holdfast/holdfast"
@@ -17,6 +18,52 @@ import (
 type Images struct {
 	mu     sync.Mutex
 	images []api.Image
+	held   []string
+	auths  map[string]api.RegistryAuth
+}
+
+// Held lists the digests of images that are held, sorted.
+func (m *Images) Held() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	slices.Sort(m.held)
+	return slices.Compact(slices.Clone(m.held))
+}
+
+// Auth returns what ref was last pulled with.
+func (m *Images) Auth(ref string) api.RegistryAuth {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.auths[ref]
+}
+
+func (m *Images) hold(img api.Image, hold bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if hold {
+		m.held = append(m.held, img.Digest)
+	}
+}
+
+// Settle implements api.Images.
+func (m *Images) Settle(refs []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ref := range refs {
+		_, digest, _ := strings.Cut(ref, "@")
+		m.held = slices.DeleteFunc(m.held, func(d string) bool { return d == digest })
+	}
+}
+
+// Tag implements api.Images.
+func (m *Images) Tag(ctx context.Context, ref, name string) error {
+	img, err := m.Get(ctx, ref)
+	if err != nil {
+		return err
+	}
+	img.Name = name
+	m.Add(img)
+	return nil
 }
 
 // Add puts an image there.
@@ -29,10 +76,17 @@ func (m *Images) Add(img api.Image) {
 func digestOf(text string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text))) }
 
 // Pull implements api.Images.
-func (m *Images) Pull(ctx context.Context, ref string, always bool, progress func(api.PullProgress)) (api.Image, error) {
-	if img, err := m.Get(ctx, ref); err == nil && !always {
-		return img, nil
+func (m *Images) Pull(ctx context.Context, ref string, opt api.PullOptions, progress func(api.PullProgress)) (api.Image, error) {
+	if img, err := m.Get(ctx, ref); opt.Policy != "always" && (err == nil || opt.Policy == "never") {
+		m.hold(img, opt.Hold)
+		return img, err
 	}
+	m.mu.Lock()
+	if m.auths == nil {
+		m.auths = map[string]api.RegistryAuth{}
+	}
+	m.auths[ref] = opt.Auth
+	m.mu.Unlock()
 	progress(api.PullProgress{Ref: ref, Phase: "resolve"})
 	if len(ref) >= 6 && ref[:6] == "absent" {
 		return api.Image{}, holdfast.Errorf(holdfast.ErrNotFound, "pull %s: the registry has no such image", ref)
@@ -42,11 +96,12 @@ func (m *Images) Pull(ctx context.Context, ref string, always bool, progress fun
 	}
 	img := api.Image{Name: ref, Digest: digestOf(ref), SizeBytes: 1024, Created: Epoch, Platform: "linux/amd64"}
 	m.Add(img)
+	m.hold(img, opt.Hold)
 	return img, nil
 }
 
 // Import implements api.Images.
-func (m *Images) Import(_ context.Context, ref string, r io.Reader) (api.Image, error) {
+func (m *Images) Import(_ context.Context, ref string, hold bool, r io.Reader) (api.Image, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return api.Image{}, err
@@ -56,6 +111,7 @@ func (m *Images) Import(_ context.Context, ref string, r io.Reader) (api.Image, 
 	}
 	img := api.Image{Name: ref, Digest: digestOf(string(data)), SizeBytes: int64(len(data)), Created: Epoch}
 	m.Add(img)
+	m.hold(img, hold)
 	return img, nil
 }
 

@@ -20,17 +20,18 @@ func main() {
 
 func env() cli.Env {
 	return cli.Env{
-		Stdin:      os.Stdin,
-		Stdout:     os.Stdout,
-		Stderr:     os.Stderr,
-		Getenv:     os.Getenv,
-		Now:        time.Now,
-		Version:    daemon.Version,
-		Load:       load,
-		Build:      buildImage,
-		Spawn:      cli.SpawnSelf,
-		Agent:      runAgent,
-		Gateway:    runGateway,
-		Supervisor: runSupervisor,
+		Stdin:       os.Stdin,
+		Stdout:      os.Stdout,
+		Stderr:      os.Stderr,
+		Getenv:      os.Getenv,
+		Now:         time.Now,
+		Version:     daemon.Version,
+		Load:        load,
+		Build:       buildImage,
+		Credentials: credentials,
+		Spawn:       cli.SpawnSelf,
+		Agent:       runAgent,
+		Gateway:     runGateway,
+		Supervisor:  runSupervisor,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/compose"
 	"github.com/holdfast/holdfast/container/supervisor"
 	"github.com/holdfast/holdfast/daemon"
@@ -71,6 +72,12 @@ func buildImage(ctx context.Context, src holdfast.ImageSource, b cli.BuildOption
 		return cli.Built{}, fmt.Errorf("open built image: %w", err)
 	}
 	return cli.Built{Ref: built.Ref, Tar: tar}, nil
+}
+
+// credentials reads the user's Docker configuration.
+func credentials(ctx context.Context, ref string) (api.RegistryAuth, error) {
+	auth, err := image.Credentials(ctx, ref)
+	return api.RegistryAuth(auth), err
 }
 
 func cacheDir() (string, error) {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/holdfast/holdfast"
+	"github.com/holdfast/holdfast/api"
 )
 
 // Env is what a command gets from its process, and the parts of the program that it starts or calls.
@@ -23,6 +24,8 @@ type Env struct {
 	Load func(ctx context.Context, opt LoadOptions) (*Project, error)
 	// Build makes an image of src and returns its reference and a tar to import; nil tar when there is one already.
 	Build func(ctx context.Context, src holdfast.ImageSource, b BuildOptions) (Built, error)
+	// Credentials are what the user's Docker configuration holds for ref's registry; nil: none.
+	Credentials func(ctx context.Context, ref string) (api.RegistryAuth, error)
 	// Agent runs the agent in this process until ctx ends.
 	Agent func(ctx context.Context, opt AgentOptions) error
 	// Gateway runs the gateway in this process until ctx ends.

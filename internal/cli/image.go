@@ -16,7 +16,7 @@ func (a *app) imageCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "image", Short: "Images of this node", Args: cobra.ArbitraryArgs, RunE: unknownCommand}
 	build := a.imageBuildCommand()
 	a.projectFlags(build)
-	cmd.AddCommand(a.imageListCommand(), a.imagePullCommand(), a.imageImportCommand(), build, a.imageRemoveCommand(), a.imagePruneCommand())
+	cmd.AddCommand(a.imageListCommand(), a.imagePullCommand(), a.imageImportCommand(), build, a.imageTagCommand(), a.imageRemoveCommand(), a.imagePruneCommand())
 	return cmd
 }
 
@@ -63,10 +63,14 @@ func (a *app) imagePullCommand() *cobra.Command {
 		Use: "pull IMAGE...", Short: "Fetch images from their registries", Args: args(1, -1),
 		Example: "  holdfast image pull nginx:1.27",
 		RunE: func(cmd *cobra.Command, refs []string) error {
+			policy := "always"
+			if missing {
+				policy = "missing"
+			}
 			screen := a.show("images")
 			var images []api.Image
 			for _, ref := range refs {
-				img, err := a.pullShown(cmd.Context(), screen, ref, !missing)
+				img, err := a.pull(cmd.Context(), screen, ref, api.PullOptions{Policy: policy}, func(err error) error { return err })
 				if err != nil {
 					screen.close()
 					return err
@@ -79,20 +83,6 @@ func (a *app) imagePullCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&missing, "missing", false, "do not ask the registry for what is there")
 	return cmd
-}
-
-// pullShown pulls one image as a job on the screen.
-func (a *app) pullShown(ctx context.Context, screen *live, ref string, always bool) (api.Image, error) {
-	change := screen.start("pull " + ref)
-	layers := map[string]api.PullProgress{}
-	img, err := a.api().Pull(ctx, ref, always, func(p api.PullProgress) {
-		change(func(j *job) {
-			layers[p.Layer] = p
-			j.detail, j.current, j.total = pullState(layers, p)
-		})
-	})
-	screen.finish(change, size(img.SizeBytes), err)
-	return img, err
 }
 
 func (a *app) printImages(images []api.Image) error {
@@ -124,8 +114,11 @@ func (a *app) imageImportCommand() *cobra.Command {
 				}
 				in = f
 			}
-			defer in.Close()
-			img, err := a.api().Import(cmd.Context(), ref, in)
+			screen := a.show("images")
+			change := screen.start("import " + given[0])
+			img, err := a.sendImage(cmd.Context(), ref, false, in, change)
+			screen.finish(change, size(img.SizeBytes), err)
+			screen.close()
 			if err != nil {
 				return err
 			}
@@ -175,6 +168,23 @@ func (a *app) buildAll(ctx context.Context, p *Project, f upFlags) error {
 		a.printf("%s\n", refs[service])
 	}
 	return nil
+}
+
+func (a *app) imageTagCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "tag IMAGE NAME", Short: "Give an image another name as well", Args: args(2, 2),
+		ValidArgsFunction: a.complete(1, a.imageNames),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if err := a.api().Tag(cmd.Context(), given[0], given[1]); err != nil {
+				return err
+			}
+			img, err := a.api().Image(cmd.Context(), given[1])
+			if err != nil {
+				return err
+			}
+			return a.printImages([]api.Image{img})
+		},
+	}
 }
 
 func (a *app) imageRemoveCommand() *cobra.Command {
