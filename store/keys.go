@@ -121,3 +121,12 @@ func TableOf(key string) string {
 	table, _, _ := strings.Cut(rest, "/")
 	return table
 }
+
+// FileName returns the name of the file that an engine's key belongs to, or "" when it is no file's.
+func FileName(key string) string {
+	parts := strings.Split(strings.TrimPrefix(key, root), "/") // kind, app, name, digest
+	if TableOf(key) != fileKind || len(parts) != 4 {
+		return ""
+	}
+	return parts[2]
+}
