@@ -22,7 +22,6 @@ import (
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/container/linux"
-	"github.com/holdfast/holdfast/container/linux/slim"
 )
 
 // Serve runs a supervisor in this process until ctx ends; containers go on. ErrConflict: there is one already.
@@ -139,9 +138,6 @@ func settle(cfg Config) error {
 		cfg.Runtime.Log.Debug("protect from the OOM killer", "err", err)
 	}
 	debug.FreeOSMemory()
-	if err := slim.Down(); err != nil {
-		cfg.Runtime.Log.Warn("slim down", "err", err) // it only costs memory
-	}
 	return linux.EnterCgroup(cfg.Runtime.CgroupParent, "supervisor")
 }
 
