@@ -8,7 +8,8 @@ export CGO_ENABLED = 0
 
 # What `make demo` needs of Debian, and what the tests need beside it.
 DEMO_PACKAGES := mmdebstrap erofs-utils nftables iproute2 ca-certificates
-TEST_PACKAGES := gcc libc6-dev libseccomp-dev crun runc podman buildah nginx-light apache2-bin haproxy wrk postgresql-client tmux
+TEST_PACKAGES := gcc libc6-dev libseccomp-dev crun runc podman buildah catatonit busybox-static nftables iptables \
+	nginx-light apache2-bin haproxy wrk postgresql-client curl tmux
 
 .PHONY: help build setup setup-test test check bench bench-% fmt lint demo demo-down
 
