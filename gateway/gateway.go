@@ -35,6 +35,7 @@ type State interface {
 	Snapshot() *store.Snapshot
 	Wait(ctx context.Context, after int64) (*store.Snapshot, error)
 	Update(ctx context.Context, change func(*store.Snapshot, *store.Tx) error) error
+	Campaign(ctx context.Context, office, holder string, ttl time.Duration) (*store.Leadership, error)
 }
 
 // Config of a Gateway. State, NodeID and Log must be set.
@@ -43,6 +44,7 @@ type Config struct {
 	NodeID string
 	// Listen are the addresses of the routes' HTTP listener; nil is ":80". An empty, non-nil slice opens none.
 	Listen []string
+	TLS    TLS
 	// Engine is the HTTP data path: "loops" (event loops of the gateway's own) or "std" (net/http); "" is the default.
 	Engine string
 	Loops  int // event loops; one per CPU
@@ -89,6 +91,7 @@ type Gateway struct {
 	loops *loop.Server // nil with Engine "std"
 	ports *ports
 	drain *drainer
+	tls   *secure // nil: no HTTPS
 
 	filters filters
 }
@@ -130,7 +133,12 @@ func (g *Gateway) serveHTTP() error {
 	if g.cfg.AccessLog != nil {
 		log = access.New(g.cfg.AccessLog, g.cfg.AccessSample)
 	}
-	g.std = std.New(std.Config{Set: g.set, Limits: g.cfg.Limits, Access: log, Log: g.cfg.Log})
+	stdConfig := std.Config{Set: g.set, Limits: g.cfg.Limits, Access: log, Log: g.cfg.Log}
+	if len(g.cfg.TLS.Listen) > 0 {
+		g.tls = &secure{}
+		stdConfig.Secure = g.tls
+	}
+	g.std = std.New(stdConfig)
 	if g.cfg.Engine != "std" {
 		var err error
 		g.loops, err = loop.New(loop.Config{
@@ -140,7 +148,10 @@ func (g *Gateway) serveHTTP() error {
 			return fmt.Errorf("start event loops: %w", err)
 		}
 	}
-	return g.ports.bindHTTP(g.cfg.Listen)
+	if err := g.ports.bindHTTP(g.cfg.Listen); err != nil {
+		return err
+	}
+	return g.serveHTTPS()
 }
 
 // close frees what New made.
@@ -149,6 +160,7 @@ func (g *Gateway) close() {
 	if g.loops != nil {
 		g.loops.Close()
 	}
+	g.tls.close()
 }
 
 // Run serves until ctx ends, then lets what is in flight finish for up to Grace. It returns nil then, and an error when
@@ -166,6 +178,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.loops != nil {
 		g.loops.Close()
 	}
+	g.tls.close()
 	return err
 }
 
@@ -175,6 +188,7 @@ func (g *Gateway) follow(ctx context.Context) error {
 	for {
 		table := route.Build(snap, g.cfg.NodeID)
 		g.filters.attach(table, snap)
+		g.tls.apply(snap)
 		g.set.Apply(table)
 		g.drain.follow(table)
 		g.ports.sync(table)

@@ -32,6 +32,7 @@ type PortStatus struct {
 type ports struct {
 	g    *Gateway
 	http []httpListener // of the routes
+	tls  []httpListener // of the routes, for HTTPS
 	done sync.WaitGroup
 
 	mu     sync.Mutex
@@ -74,7 +75,7 @@ func (p *ports) bindHTTP(addrs []string) error {
 }
 
 func (p *ports) closeAll() {
-	for _, l := range p.http {
+	for _, l := range slices.Concat(p.http, p.tls) {
 		l.Close()
 	}
 }
@@ -93,7 +94,7 @@ func (p *ports) start(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ctx = ctx
-	for _, l := range p.http {
+	for _, l := range slices.Concat(p.http, p.tls) {
 		p.serve(ctx, l.Addr().String(), func(ctx context.Context) error {
 			return l.Serve(ctx, p.g.cfg.Grace)
 		})

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,9 +19,6 @@ import (
 
 // acmeProtocol is what a certificate authority speaks that checks a host by a handshake (RFC 8737).
 const acmeProtocol = "acme-tls/1"
-
-// ChallengePath is where a certificate authority asks, in clear text, whether a host is ours (RFC 8555 §8.3).
-const ChallengePath = "/.well-known/acme-challenge/"
 
 // acme obtains and renews certificates. Nothing of it exists before the first host that needs it.
 type acme struct {
@@ -112,7 +108,7 @@ func (a *acme) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 
 func (a *acme) challenge(w http.ResponseWriter, r *http.Request) bool {
 	c := a.use.Load()
-	return c != nil && strings.HasPrefix(r.URL.Path, ChallengePath) && c.issuer.HandleHTTPChallenge(w, r)
+	return c != nil && c.issuer.HandleHTTPChallenge(w, r)
 }
 
 func (a *acme) close() {

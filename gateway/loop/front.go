@@ -159,7 +159,7 @@ func (l *loop) readFront(c *conn) int {
 // begin starts the exchange of the request in l.req, whose head is at the start of data.
 func (l *loop) begin(c *conn, data []byte) {
 	req := &l.req
-	if rare(req) {
+	if rare(req) || l.srv.cfg.Std.Clear(c.site.Site, text(req.Host), text(req.Path)) {
 		l.handOver(c, data)
 		return
 	}

@@ -6,6 +6,7 @@ package std
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type Config struct {
 	Set    *upstream.Set
 	Limits upstream.Limits
 	Access *access.Log // nil: none
+	Secure Secure      // nil: no HTTPS
 	Log    *slog.Logger
 }
 
@@ -44,6 +46,7 @@ type Server struct {
 // Site says which route takes what comes in on one listener: all requests when Port is given, else as the table says.
 type Site struct {
 	Port *route.Listen
+	TLS  *tls.Config // nil: clear text
 }
 
 // Route returns the route of a request as route.Table.Match does, or nil.
@@ -86,6 +89,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, site Site, grace tim
 		IdleTimeout:       s.cfg.Limits.Idle,
 		MaxHeaderBytes:    s.cfg.Limits.HeadBytes,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		HTTP2:             http2(s.cfg.Limits),
+	}
+	serve := srv.Serve
+	if site.TLS != nil {
+		srv.TLSConfig = site.TLS
+		serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 	}
 	done := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
@@ -97,7 +106,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, site Site, grace tim
 		}
 		done <- err
 	})
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 		stop()
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
@@ -117,7 +126,12 @@ func (s *Server) Listen(network, addr string, site Site) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{Listener: l, srv: s, site: site}, nil
+	return s.On(l, site), nil
+}
+
+// On returns l as a listener of the server's.
+func (s *Server) On(l net.Listener, site Site) *Listener {
+	return &Listener{Listener: l, srv: s, site: site}
 }
 
 // Serve is Server.Serve.
@@ -149,11 +163,14 @@ type handler struct {
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{start: time.Now(), view: h.cfg.Set.View()}
-	rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w), stall: h.cfg.Limits.Stall}
+	rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w), stall: h.cfg.Limits.Stall, streams: r.ProtoMajor == 2}
 	defer h.finish(x, rec, r)
 	path := r.URL.EscapedPath()
 	if r.Method == http.MethodConnect || !strings.HasPrefix(path, "/") {
 		write(rec, upstream.Answer{Status: http.StatusNotImplemented, Text: "this is no forward proxy"})
+		return
+	}
+	if h.secured(rec, r) {
 		return
 	}
 	x.route = h.site.route(x.view, r.Host, path, &route.Request{Method: r.Method, Header: r.Header, RawQuery: r.URL.RawQuery})
@@ -233,7 +250,11 @@ func rewrite(p *httputil.ProxyRequest) {
 		p.Out.Header.Del("Connection")
 	}
 	p.SetXForwarded()
-	p.Out.Header.Set("Forwarded", Forwarded(p.In.RemoteAddr, p.In.Host, "http"))
+	proto := "http"
+	if p.In.TLS != nil {
+		proto = "https"
+	}
+	p.Out.Header.Set("Forwarded", Forwarded(p.In.RemoteAddr, p.In.Host, proto))
 	if _, ok := p.In.Header["User-Agent"]; !ok {
 		p.Out.Header["User-Agent"] = nil // or the transport adds its own
 	}
@@ -293,6 +314,8 @@ type recorder struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
+	streams bool   // HTTP/2
+	hsts    string // told to the client
 	status  int
 	out     int64
 }
@@ -305,6 +328,9 @@ func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
 	}
+	if r.hsts != "" && status >= 200 {
+		r.Header().Set("Strict-Transport-Security", r.hsts)
+	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
@@ -312,8 +338,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	_ = r.control.SetWriteDeadline(time.Now().Add(r.stall)) // a hijacked connection has none
+	r.hurry()
 	n, err := r.ResponseWriter.Write(p)
+	r.relax()
 	r.out += int64(n)
 	return n, err
 }
@@ -329,7 +356,11 @@ type stallReader struct {
 
 func (s stallReader) Read(p []byte) (int, error) {
 	_ = s.rec.control.SetReadDeadline(time.Now().Add(s.rec.stall))
-	return s.body.Read(p)
+	n, err := s.body.Read(p)
+	if s.rec.streams {
+		_ = s.rec.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 type bufferPool struct{}
