@@ -54,7 +54,7 @@ func (e *entry) convert(files map[string]holdfast.File) {
 	e.fileMounts(files)
 	e.network()
 	e.ports()
-	e.routes()
+	e.routes(files)
 	e.health()
 	e.hooks()
 	e.dependencies()

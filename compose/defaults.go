@@ -32,6 +32,8 @@ const (
 	defaultProbeTimeout     = holdfast.Duration(5 * time.Second)
 	defaultNetStartInterval = holdfast.Duration(100 * time.Millisecond)
 	defaultFileMode         = 0o444
+	defaultRatePer          = holdfast.Duration(time.Second)
+	defaultCompressMin      = 1 << 10
 	maxReplicas             = 10000
 	maxSecretBytes          = 500 << 10
 	maxConfigBytes          = 1 << 20
@@ -40,6 +42,13 @@ const (
 	localRepository         = "holdfast.local/"
 	secretDir, configDir    = "/run/secrets/", "/"
 )
+
+// defaultCompressTypes are media types whose content is worth compressing.
+var defaultCompressTypes = []string{
+	"text/*", "application/json", "application/javascript", "application/xml", "application/wasm", "application/manifest+json",
+	"application/ld+json", "application/problem+json", "application/rss+xml", "application/atom+xml", "application/xhtml+xml",
+	"image/svg+xml", "font/ttf", "font/otf",
+}
 
 // Default is one row of the table of defaults.
 type Default struct {
@@ -86,6 +95,10 @@ var Defaults = []Default{
 	{"x-holdfast.health.*.start_period", short(defaultStartPeriod), ""},
 	{"x-holdfast.health.*.start_interval", short(defaultNetStartInterval) + "; exec " + short(defaultStartInterval), ""},
 	{"secrets[].target, configs[].target", "/run/secrets/<source>, /<source>", ""},
+	{"x-holdfast.route[].redirect.code", "308", ""},
+	{"x-holdfast.route[].rate_limit.per, by", short(defaultRatePer) + ", client", ""},
+	{"x-holdfast.route[].rate_limit.burst", "requests", ""},
+	{"x-holdfast.route[].compress.encodings, min", "zstd, br, gzip; 1k", ""},
 	{"secrets[].mode, configs[].mode", fmt.Sprintf("0%o", defaultFileMode), ""},
 	{"pull_policy", "missing; never for an image with a source", ""},
 	{"jobs.*.triggers.schedule[].concurrency", "forbid", ""},

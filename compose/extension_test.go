@@ -46,35 +46,127 @@ var extensionCases = map[string]bool{
 	`{route: "/a?b"}`:         false,
 	`{route: [/a, {host: a.com, path: /b, port: 80, strip: true}]}`: true,
 	`{route: {host: a.com, port: "80", strip: "false"}}`:            true,
-	`{route: {}}`:                                                     true,
-	`{route: {path: a}}`:                                              false,
-	`{route: {host: ""}}`:                                             false,
-	`{route: {port: 0}}`:                                              false,
-	`{route: {port: 65536}}`:                                          false,
-	`{route: {port: 1.5}}`:                                            false,
-	`{route: {port: web}}`:                                            false,
-	`{route: {strip: perhaps}}`:                                       false,
-	`{route: {strip: 1}}`:                                             false,
-	`{route: {tls: true}}`:                                            false,
-	`{health: {}}`:                                                    true,
-	`{health: 5}`:                                                     false,
-	`{health: {startup: {tcp: 80}}}`:                                  false,
-	`{health: {readiness: {tcp: 80}}}`:                                true,
-	`{health: {readiness: {tcp: "80"}}}`:                              true,
-	`{health: {readiness: {tcp: 0}}}`:                                 false,
-	`{health: {readiness: {}}}`:                                       false,
-	`{health: {readiness: {tcp: 80, exec: x}}}`:                       false,
-	`{health: {liveness: {exec: x}}}`:                                 true,
-	`{health: {liveness: {exec: [a, b]}}}`:                            true,
-	`{health: {liveness: {exec: []}}}`:                                false,
-	`{health: {liveness: {exec: [1]}}}`:                               false,
-	`{health: {liveness: {exec: " "}}}`:                               false,
-	`{health: {liveness: {http: {port: 80}}}}`:                        true,
-	`{health: {liveness: {http: {port: 80, path: /a, host: b.com}}}}`: true,
-	`{health: {liveness: {http: {path: /a}}}}`:                        false,
-	`{health: {liveness: {http: {port: 80, path: a}}}}`:               false,
-	`{health: {liveness: {http: {port: 80, method: GET}}}}`:           false,
-	`{health: {liveness: {http: 80}}}`:                                false,
+	`{route: {}}`:                        true,
+	`{route: {path: a}}`:                 false,
+	`{route: {host: ""}}`:                false,
+	`{route: {port: 0}}`:                 false,
+	`{route: {port: 65536}}`:             false,
+	`{route: {port: 1.5}}`:               false,
+	`{route: {port: web}}`:               false,
+	`{route: {strip: perhaps}}`:          false,
+	`{route: {strip: 1}}`:                false,
+	`{route: {tls: true}}`:               false,
+	`{route: {path: /a, exact: true}}`:   true,
+	`{route: {exact: true}}`:             false,
+	`{route: {regexp: "/v[0-9]+/.*"}}`:   true,
+	`{route: {regexp: /a, path: /b}}`:    false,
+	`{route: {regexp: /a, strip: true}}`: false,
+	`{route: {methods: [GET, PUT]}}`:     true,
+	`{route: {methods: []}}`:             false,
+	`{route: {methods: [get]}}`:          false,
+	`{route: {methods: [GET, GET]}}`:     false,
+	`{route: {methods: GET}}`:            false,
+	`{route: {headers: {X-Canary: "1", X-B: {regexp: "a.*"}, X-C: {}}}}`:                     true,
+	`{route: {headers: {Host: a}}}`:                                                          false,
+	`{route: {headers: {"a b": c}}}`:                                                         false,
+	`{route: {headers: {X-A: ""}}}`:                                                          false,
+	`{route: {headers: {X-A: {value: 1}}}}`:                                                  false,
+	`{route: {query: {v: "2", w: {}}}}`:                                                      true,
+	`{route: {query: {"": "2"}}}`:                                                            false,
+	`{route: {query: [v]}}`:                                                                  false,
+	`{route: {path: /a, rewrite: {prefix: /b}}}`:                                             true,
+	`{route: {rewrite: {regexp: "^/a/(.*)", to: /b/$1}}}`:                                    true,
+	`{route: {rewrite: {regexp: "^/a"}}}`:                                                    false,
+	`{route: {rewrite: {prefix: b}}}`:                                                        false,
+	`{route: {rewrite: {prefix: "/b?c"}}}`:                                                   false,
+	`{route: {rewrite: {}}}`:                                                                 false,
+	`{route: {path: /a, strip: true, rewrite: {prefix: /b}}}`:                                false,
+	`{route: {redirect: {}}}`:                                                                true,
+	`{route: {redirect: {code: 301, scheme: https, host: b.com, port: 8443, path: /x}}}`:     true,
+	`{route: {redirect: {code: "302"}}}`:                                                     true,
+	`{route: {redirect: {code: 304}}}`:                                                       false,
+	`{route: {redirect: {scheme: ftp}}}`:                                                     false,
+	`{route: {redirect: {host: "b.com:80"}}}`:                                                false,
+	`{route: {redirect: {path: x}}}`:                                                         false,
+	`{route: {redirect: https://a.com}}`:                                                     false,
+	`{route: {request_headers: {set: {X-A: a, Host: b.com}, add: {X-B: b}, remove: [X-C]}}}`: true,
+	`{route: {request_headers: {set: {Connection: close}}}}`:                                 false,
+	`{route: {request_headers: {set: {content-length: "1"}}}}`:                               false,
+	`{route: {request_headers: {set: {X-A: 1}}}}`:                                            false,
+	`{route: {request_headers: {add: {Host: a}}}}`:                                           false,
+	`{route: {response_headers: {set: {X-A: a}, add: {X-B: b}, remove: [X-C]}}}`:             true,
+	`{route: {response_headers: {set: {Host: a}}}}`:                                          false,
+	`{route: {response_headers: {remove: [Transfer-Encoding]}}}`:                             false,
+	`{route: {response_headers: {set: {"a:": b}}}}`:                                          false,
+	`{route: {response_headers: {set: {X-A: "a\nb"}}}}`:                                      false,
+	`{route: {response_headers: {drop: [a]}}}`:                                               false,
+	`{route: {allow: [10.0.0.0/8, "::1"], deny: [10.1.1.1]}}`:                                true,
+	`{route: {allow: []}}`:                                                                   false,
+	`{route: {allow: [example.com]}}`:                                                        false,
+	`{route: {deny: 10.0.0.0/8}}`:                                                            false,
+	`{route: {rate_limit: {requests: 10, per: 1m, burst: 20, by: client}}}`:                  true,
+	`{route: {rate_limit: {requests: "10", by: route}}}`:                                     true,
+	`{route: {rate_limit: {requests: 10, by: header, header: X-Key}}}`:                       true,
+	`{route: {rate_limit: {requests: 10, by: header}}}`:                                      false,
+	`{route: {rate_limit: {requests: 10, header: X-Key}}}`:                                   false,
+	`{route: {rate_limit: {requests: 0}}}`:                                                   false,
+	`{route: {rate_limit: {per: 1s}}}`:                                                       false,
+	`{route: {rate_limit: {requests: 1, per: 0s}}}`:                                          false,
+	`{route: {rate_limit: {requests: 1, by: user}}}`:                                         false,
+	`{route: {basic_auth: {users: users, realm: Shop}}}`:                                     true,
+	`{route: {basic_auth: {realm: Shop}}}`:                                                   false,
+	`{route: {basic_auth: {users: users, realm: "a\"b"}}}`:                                   false,
+	`{route: {cors: {origins: ["https://a.com", "https://*.b.com:8080"], methods: [GET], headers: [X-A], expose: [X-B], credentials: true, max_age: 1h}}}`: true,
+	`{route: {cors: {origins: ["*"]}}}`:                    true,
+	`{route: {cors: {origins: ["*"], credentials: true}}}`: false,
+	`{route: {cors: {origins: []}}}`:                       false,
+	`{route: {cors: {origins: [a.com]}}}`:                  false,
+	`{route: {cors: {origins: ["*"], headers: ["a b"]}}}`:  false,
+	`{route: {max_body: 10m}}`:                             true,
+	`{route: {max_body: 1024}}`:                            true,
+	`{route: {max_body: 0}}`:                               false,
+	`{route: {max_body: -1}}`:                              false,
+	`{route: {max_body: lots}}`:                            false,
+	`{route: {timeout: 5s}}`:                               true,
+	`{route: {timeout: 0s}}`:                               false,
+	`{route: {timeout: 5}}`:                                false,
+	`{route: {retries: {attempts: 1, percent: 50}}}`:       true,
+	`{route: {retries: {attempts: 0}}}`:                    false,
+	`{route: {retries: {percent: 101}}}`:                   false,
+	`{route: {retries: 3}}`:                                false,
+	`{route: {compress: true}}`:                            true,
+	`{route: {compress: {encodings: [br, gzip], min: 2k, types: [text/*, application/json]}}}`: true,
+	`{route: {compress: {encodings: [deflate]}}}`:                                              false,
+	`{route: {compress: {encodings: []}}}`:                                                     false,
+	`{route: {compress: {types: [text]}}}`:                                                     false,
+	`{route: {compress: gzip}}`:                                                                false,
+	`{route: {error_pages: {"404": page, 5xx: page}}}`:                                         true,
+	`{route: {error_pages: {"200": page}}}`:                                                    false,
+	`{route: {error_pages: {"404": ""}}}`:                                                      false,
+	`{route: {maintenance: true}}`:                                                             true,
+	`{route: {maintenance: {page: page, allow: [10.0.0.1], retry_after: 10m}}}`:                true,
+	`{route: {maintenance: {until: tomorrow}}}`:                                                false,
+	`{route: {split: {"2": 10}}}`:                                                              false,
+	`{route: {mirror: other}}`:                                                                 false,
+	`{health: {}}`:                                                                             true,
+	`{health: 5}`:                                                                              false,
+	`{health: {startup: {tcp: 80}}}`:                                                           false,
+	`{health: {readiness: {tcp: 80}}}`:                                                         true,
+	`{health: {readiness: {tcp: "80"}}}`:                                                       true,
+	`{health: {readiness: {tcp: 0}}}`:                                                          false,
+	`{health: {readiness: {}}}`:                                                                false,
+	`{health: {readiness: {tcp: 80, exec: x}}}`:                                                false,
+	`{health: {liveness: {exec: x}}}`:                                                          true,
+	`{health: {liveness: {exec: [a, b]}}}`:                                                     true,
+	`{health: {liveness: {exec: []}}}`:                                                         false,
+	`{health: {liveness: {exec: [1]}}}`:                                                        false,
+	`{health: {liveness: {exec: " "}}}`:                                                        false,
+	`{health: {liveness: {http: {port: 80}}}}`:                                                 true,
+	`{health: {liveness: {http: {port: 80, path: /a, host: b.com}}}}`:                          true,
+	`{health: {liveness: {http: {path: /a}}}}`:                                                 false,
+	`{health: {liveness: {http: {port: 80, path: a}}}}`:                                        false,
+	`{health: {liveness: {http: {port: 80, method: GET}}}}`:                                    false,
+	`{health: {liveness: {http: 80}}}`:                                                         false,
 	`{health: {liveness: {tcp: 1, interval: 1s, timeout: 1m30s, start_period: 0s, start_interval: 1.5s, retries: 1}}}`: true,
 	`{health: {liveness: {tcp: 1, interval: 0s}}}`:                                                                     false,
 	`{health: {liveness: {tcp: 1, interval: 5}}}`:                                                                      false,
@@ -141,7 +233,7 @@ func extensionSchema(t *testing.T) (map[string]any, *jsonschema.Schema) {
 
 func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 	root, s := extensionSchema(t)
-	source := readSources(t, "extension.go", "routes.go")
+	source := readSources(t, "extension.go", "routes.go", "route_filters.go", "route_answers.go")
 	dir := t.TempDir()
 	for _, name := range []string{"file", "cmd/main.go"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
@@ -150,6 +242,10 @@ func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("package main"), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	hash := "ann:{SHA256}" + strings.Repeat("0a", 32) + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "users"), []byte(hash), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	t.Chdir(dir)
 	used := map[string]bool{}
@@ -162,7 +258,8 @@ func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 			if err := s.Validate(throughJSON(t, v)); (err == nil) != want {
 				t.Errorf("schema: %v, want taken %v", err, want)
 			}
-			file := "services:\n  web:\n    image: web\n    expose: [\"80\"]\n    x-holdfast: " + text + "\n"
+			file := "services:\n  web:\n    image: web\n    expose: [\"80\"]\n    x-holdfast: " + text + "\n" +
+				"secrets: {users: {file: users}}\nconfigs: {page: {content: sorry}}\n"
 			if strings.Contains(text, "go:") || strings.Contains(text, "debian:") || strings.Contains(text, "tar:") {
 				file = strings.Replace(file, "    image: web\n", "", 1)
 			}
@@ -181,8 +278,8 @@ func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 			t.Errorf("no case uses the schema's key %s", name)
 		}
 	}
-	for _, m := range regexp.MustCompile(`\.(?:text|flag|number|duration|texts|get)\("([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
-		if !known[m[1]] && !slices.Contains(laterKeys, m[1]) {
+	for _, m := range regexp.MustCompile(`\.(?:text|flag|number|duration|texts|get|pattern|methods|conditions|edits|fields|prefixes|size)\("([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
+		if !known[m[1]] && !slices.Contains(laterKeys, m[1]) && !slices.Contains(laterRouteKeys, m[1]) {
 			t.Errorf("the decoder reads %s, which the schema does not have", m[1])
 		}
 	}
