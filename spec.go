@@ -202,6 +202,7 @@ type Port struct {
 type Health struct {
 	Readiness *Probe `json:"readiness,omitempty"` // may it get requests; also gates rollouts
 	Liveness  *Probe `json:"liveness,omitempty"`  // is it to be replaced; Compose's healthcheck is both
+	Disabled  bool   `json:"disabled,omitempty"`  // nor is the image's own health check used
 }
 
 // Probe is one way to ask a replica how it is. Exactly one of HTTP, TCP and Exec is set.

@@ -140,6 +140,12 @@ func (c *Client) Routes(ctx context.Context) ([]RouteView, error) {
 }
 
 // MatchRoute says which route a request takes; one with an empty Route is taken by none.
-func (c *Client) MatchRoute(ctx context.Context, host, path string) (RouteMatch, error) {
-	return get[RouteMatch](ctx, c, call{method: http.MethodGet, path: at("routes", "match"), query: values("host", host, "path", path)})
+func (c *Client) MatchRoute(ctx context.Context, r RouteRequest) (RouteMatch, error) {
+	query := values("host", r.Host, "path", r.Path, "method", r.Method, "query", r.Query)
+	for name, all := range r.Header {
+		for _, value := range all {
+			query.Add("header", name+": "+value)
+		}
+	}
+	return get[RouteMatch](ctx, c, call{method: http.MethodGet, path: at("routes", "match"), query: query})
 }

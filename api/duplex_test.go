@@ -54,6 +54,8 @@ func TestExecErrors(t *testing.T) {
 		{"shop-web-2", []string{"true"}, holdfast.ErrNotFound, `no replica "shop-web-2": did you mean shop-web-1?`},
 		{"shop-web-1", nil, holdfast.ErrInvalid, "exec without a command"},
 		{"shop-web-1", []string{"absent"}, holdfast.ErrNotFound, `replica shop-web-1 has no program "absent"`},
+		{"shop-web-1", []string{"absent"}, api.ErrNoProgram, `replica shop-web-1 has no program "absent"`},
+		{"shop-web-1", []string{"/etc"}, api.ErrNotExecutable, `replica shop-web-1 cannot execute "/etc": permission denied`},
 	} {
 		_, err := a.Client.Exec(t.Context(), tt.replica, container.ExecSpec{Args: tt.args})
 		if !errors.Is(err, tt.kind) || err.Error() != tt.text {

@@ -15,12 +15,22 @@ import (
 // problemType prefixes the type of each problem; a kind's name follows.
 const problemType = "urn:holdfast:error:"
 
-// kinds maps each kind of error to its name on the wire and its HTTP status, both ways.
+// Errors of exec. They are of a kind, too.
+var (
+	// ErrNoProgram: the replica has no such program. Also ErrNotFound.
+	ErrNoProgram = holdfast.Errorf(holdfast.ErrNotFound, "no such program")
+	// ErrNotExecutable: there is such a file, and it cannot be run. Also ErrInvalid.
+	ErrNotExecutable = holdfast.Errorf(holdfast.ErrInvalid, "not executable")
+)
+
+// kinds maps each kind of error to its name on the wire and its HTTP status, both ways; narrow ones come first.
 var kinds = []struct {
 	kind   error
 	name   string
 	status int
 }{
+	{ErrNoProgram, "no-program", http.StatusNotFound},
+	{ErrNotExecutable, "not-executable", http.StatusUnprocessableEntity},
 	{holdfast.ErrInvalid, "invalid", http.StatusUnprocessableEntity},
 	{holdfast.ErrNotFound, "not-found", http.StatusNotFound},
 	{holdfast.ErrConflict, "conflict", http.StatusConflict},
@@ -28,15 +38,17 @@ var kinds = []struct {
 	{holdfast.ErrUnsupported, "unsupported", http.StatusNotImplemented},
 }
 
+// narrow is how many of kinds are narrower than the root package's.
+const narrow = 2
+
 // problem turns err into what the wire carries. The text of an error without a kind goes over too: the caller is root.
 func problem(err error) *huma.ErrorModel {
 	var model *huma.ErrorModel
 	if errors.As(err, &model) {
 		return model
 	}
-	kind := holdfast.KindOf(err)
 	for _, k := range kinds {
-		if k.kind == kind {
+		if errors.Is(err, k.kind) {
 			return &huma.ErrorModel{Type: problemType + k.name, Title: http.StatusText(k.status), Status: k.status, Detail: err.Error()}
 		}
 	}
@@ -79,7 +91,7 @@ func statusError(status int, text string) error {
 	if status == http.StatusBadRequest {
 		return holdfast.Errorf(holdfast.ErrInvalid, "%s", text)
 	}
-	for _, k := range kinds {
+	for _, k := range kinds[narrow:] {
 		if k.status == status {
 			return holdfast.Errorf(k.kind, "%s", text)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/holdfast/holdfast"
@@ -49,6 +50,9 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (Changes, error) {
 	if in.Body.Name != in.App {
 		return Changes{}, holdfast.Errorf(holdfast.ErrInvalid, "deployment of app %q sent to app %q", in.Body.Name, in.App)
 	}
+	if err := s.useImageHealth(ctx, &in.Body); err != nil {
+		return Changes{}, err
+	}
 	out, err := s.commit(ctx, in.DryRun, func(snap *store.Snapshot, now time.Time) ([]plan.Action, error) {
 		return plan.Deploy(snap, in.Body, now)
 	})
@@ -56,6 +60,29 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (Changes, error) {
 		s.cfg.Images.Settle(imagesOf(in.Body))
 	}
 	return out, err
+}
+
+// useImageHealth gives services that name no health check the one of their image. Jobs have none: they are well when they
+// end well. An image that is not here has none either.
+func (s *Server) useImageHealth(ctx context.Context, d *holdfast.Deployment) error {
+	for i := range d.Services {
+		spec := &d.Services[i]
+		if spec.Health != (holdfast.Health{}) || spec.Mode == holdfast.Job {
+			continue
+		}
+		img, err := s.cfg.Images.Get(ctx, spec.Image)
+		switch {
+		case errors.Is(err, holdfast.ErrNotFound), err == nil && img.Health.Readiness == nil:
+			continue
+		case err != nil:
+			return fmt.Errorf("service %s: %w", spec.Name, err)
+		}
+		spec.Health = img.Health
+		p := spec.Health.Readiness
+		need := p.StartPeriod + holdfast.Duration(p.Retries)*p.Interval
+		spec.Update.Deadline, spec.Rollback.Deadline = max(spec.Update.Deadline, need), max(spec.Rollback.Deadline, need)
+	}
+	return nil
 }
 
 // imagesOf lists all images that a deployment names.

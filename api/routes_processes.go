@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -42,9 +44,43 @@ func (s *Server) exec(ctx context.Context, in *execInput) (*huma.StreamResponse,
 	}
 	p, err := s.cfg.Processes.Exec(ctx, in.Replica, in.Body)
 	if err != nil {
-		return nil, err
+		return nil, explainExec(err, in.Replica, in.Body.Args[0])
 	}
 	return upgradedExec(p), nil
+}
+
+// unrunnable are the words with which the kernel and the runtimes say that a program cannot be executed. Which errno it
+// was is lost on the way from the container.
+var unrunnable = []struct {
+	words string
+	kind  error
+}{
+	{"no such file or directory", ErrNoProgram},
+	{"executable file not found", ErrNoProgram},
+	{"not found in $path", ErrNoProgram},
+	{"permission denied", ErrNotExecutable},
+	{"exec format error", ErrNotExecutable},
+	{"is a directory", ErrNotExecutable},
+}
+
+// explainExec makes err one of exec's own when it is about the program.
+func explainExec(err error, replica, program string) error {
+	text := strings.ToLower(err.Error())
+	name := strings.ToLower(program)
+	about := []string{"execute " + name + ":", `exec: "` + name + `"`, "executable file `" + name + "`", "open executable"}
+	if !slices.ContainsFunc(about, func(a string) bool { return strings.Contains(text, a) }) {
+		return err
+	}
+	for _, u := range unrunnable {
+		switch {
+		case !strings.Contains(text, u.words):
+		case u.kind == ErrNoProgram:
+			return holdfast.Errorf(ErrNoProgram, "replica %s has no program %q", replica, program)
+		default:
+			return holdfast.Errorf(u.kind, "replica %s cannot execute %q: %s", replica, program, u.words)
+		}
+	}
+	return err
 }
 
 func (s *Server) attach(ctx context.Context, in *ReplicaPath) (*huma.StreamResponse, error) {

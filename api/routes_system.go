@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -48,10 +50,22 @@ func (s *Server) metrics(context.Context, *struct{}) (*huma.StreamResponse, erro
 type matchInput struct {
 	Host string `query:"host" doc:"Host header"`
 	Path string `query:"path" required:"true" doc:"Path of the request, from /"`
+
+	Method string   `query:"method" doc:"GET when left out"`
+	Query  string   `query:"query" doc:"Query of the request, without the ?"`
+	Header []string `query:"header,explode" doc:"Header of the request, as name: value"`
 }
 
 func (s *Server) matchRoute(_ context.Context, in *matchInput) (RouteMatch, error) {
-	return s.cfg.Router.Match(in.Host, in.Path), nil
+	r := RouteRequest{Method: in.Method, Host: in.Host, Path: in.Path, Query: in.Query, Header: http.Header{}}
+	for _, line := range in.Header {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return RouteMatch{}, holdfast.Errorf(holdfast.ErrInvalid, "header %q is not name: value", line)
+		}
+		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return s.cfg.Router.Match(r), nil
 }
 
 type eventsInput struct {

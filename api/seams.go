@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"net/http"
 	"syscall"
 	"time"
 
@@ -85,8 +86,17 @@ type Volumes interface {
 
 // Router knows where the gateway sends a request.
 type Router interface {
-	// Match says which route a request for host and path takes, and why the others do not.
-	Match(host, path string) RouteMatch
+	// Match says which route a request takes, and why the others do not.
+	Match(RouteRequest) RouteMatch
+}
+
+// RouteRequest is a request as routes look at it.
+type RouteRequest struct {
+	Method string // "" is GET
+	Host   string
+	Path   string // as sent, without the query
+	Query  string // as sent
+	Header http.Header
 }
 
 // RouteMatch is where a request goes. Route is "" when no route takes it.
@@ -96,6 +106,7 @@ type RouteMatch struct {
 	Route      string           `json:"route,omitempty" doc:"Route that takes it; empty: none does"`
 	Service    string           `json:"service,omitempty" doc:"As app/service"`
 	Forwarded  string           `json:"forwarded,omitempty" doc:"Path that the replica sees"`
+	Steps      []string         `json:"steps,omitempty" doc:"What the gateway does with it on the way"`
 	Candidates []RouteCandidate `json:"candidates" doc:"Routes that were considered, best first"`
 }
 

@@ -112,6 +112,8 @@ type Image struct {
 	Created   time.Time `json:"created,omitzero"`
 	Platform  string    `json:"platform,omitempty"`
 	InUse     bool      `json:"inUse,omitempty" doc:"A release in history needs it"`
+
+	Health holdfast.Health `json:"health,omitzero" doc:"The health check that it brings along, for services that name none"`
 }
 
 // Pinned returns the reference that names exactly this image: "name@sha256:…".

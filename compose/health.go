@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"slices"
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -12,6 +13,8 @@ func (e *entry) health() {
 	if h := e.c.HealthCheck; h != nil {
 		if p := e.healthcheck(h); p != nil {
 			e.spec.Health = holdfast.Health{Readiness: p, Liveness: clonePtr(p)}
+		} else {
+			e.spec.Health.Disabled = true
 		}
 	}
 	if e.x.Readiness != nil {
@@ -58,7 +61,7 @@ func (e *entry) healthcheck(h *types.HealthCheckConfig) *holdfast.Probe {
 func (e *entry) healthTest(test types.HealthCheckTest) []string {
 	switch {
 	case len(test) == 0:
-		e.bad(at("healthcheck"), "needs a test: a check that the image brings along is not used")
+		e.bad(at("healthcheck"), "needs a test: the image's own check is used only where the file has none")
 		return nil
 	case len(test) == 1:
 		e.bad(at("healthcheck", "test"), "has nothing to run after %s", test[0])
@@ -73,6 +76,38 @@ func (e *entry) healthTest(test types.HealthCheckTest) []string {
 	}
 	e.bad(at("healthcheck", "test"), "must start with CMD, CMD-SHELL or NONE, not %q", test[0])
 	return nil
+}
+
+// ImageHealth is the health of a service that names none and whose image brings a check along: as a healthcheck of the
+// file's would be, with its defaults for what p leaves open. test is the image's, and shell runs a CMD-SHELL; nil is
+// /bin/sh -c. A test that is empty or NONE gives the zero value.
+func ImageHealth(test, shell []string, p holdfast.Probe) holdfast.Health {
+	switch {
+	case len(test) > 1 && test[0] == "CMD":
+		p.Exec = test[1:]
+	case len(test) == 2 && test[0] == "CMD-SHELL":
+		if len(shell) == 0 {
+			shell = []string{"/bin/sh", "-c"}
+		}
+		p.Exec = append(slices.Clone(shell), test[1])
+	default:
+		return holdfast.Health{}
+	}
+	for _, d := range []struct {
+		field    *holdfast.Duration
+		fallback holdfast.Duration
+	}{
+		{&p.Interval, defaultInterval}, {&p.Timeout, defaultTimeout}, {&p.StartPeriod, defaultStartPeriod},
+		{&p.StartInterval, defaultStartInterval},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.fallback
+		}
+	}
+	if p.Retries <= 0 {
+		p.Retries = defaultRetries
+	}
+	return holdfast.Health{Readiness: &p, Liveness: clonePtr(&p)}
 }
 
 // deadline is how long a new replica may take to become ready.

@@ -38,7 +38,7 @@ var workloadKeys = []Key{
 	{Path: "depends_on.*.restart", State: Honoured},
 	{Path: "depends_on.*.required", State: Honoured},
 	{Path: "expose", State: Honoured},
-	{Path: "healthcheck", State: Honoured, Note: "is readiness and liveness; one that the image brings along is not used"},
+	{Path: "healthcheck", State: Honoured, Note: "is readiness and liveness; without one, that of the image is"},
 	{Path: "healthcheck.test", State: Honoured},
 	{Path: "healthcheck.interval", State: Honoured},
 	{Path: "healthcheck.timeout", State: Honoured},

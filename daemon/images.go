@@ -6,11 +6,13 @@ import (
 	"io"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/holdfast/holdfast"
 	"github.com/holdfast/holdfast/agent"
 	"github.com/holdfast/holdfast/api"
+	"github.com/holdfast/holdfast/compose"
 	"github.com/holdfast/holdfast/container"
 	"github.com/holdfast/holdfast/image"
 	"github.com/holdfast/holdfast/store"
@@ -134,8 +136,20 @@ func (i images) view(img image.Image) api.Image {
 	}
 	return api.Image{
 		Name: img.Ref, Digest: img.Digest, SizeBytes: size, Created: img.Created,
-		Platform: img.Config.OS + "/" + img.Config.Architecture,
+		Platform: img.Config.OS + "/" + img.Config.Architecture, Health: healthOf(img.Config.Config),
 	}
+}
+
+// healthOf is the health check that an image brings along.
+func healthOf(c v1.Config) holdfast.Health {
+	h := c.Healthcheck
+	if h == nil {
+		return holdfast.Health{}
+	}
+	return compose.ImageHealth(h.Test, c.Shell, holdfast.Probe{
+		Interval: holdfast.Duration(h.Interval), Timeout: holdfast.Duration(h.Timeout),
+		StartPeriod: holdfast.Duration(h.StartPeriod), Retries: h.Retries,
+	})
 }
 
 // imageUse is what releases in history name.

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"net/http"
 
 	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/gateway/route"
@@ -15,9 +17,11 @@ type router struct {
 	node  string
 }
 
-func (r router) Match(host, path string) api.RouteMatch {
-	e := route.Build(r.state.Snapshot(), r.node).Explain(host, path, nil)
-	match := api.RouteMatch{Host: e.Host, Path: e.Path, Route: e.Taken, Forwarded: e.Forwarded}
+func (r router) Match(req api.RouteRequest) api.RouteMatch {
+	e := route.Build(r.state.Snapshot(), r.node).Explain(req.Host, req.Path, &route.Request{
+		Method: cmp.Or(req.Method, http.MethodGet), Header: req.Header, RawQuery: req.Query,
+	})
+	match := api.RouteMatch{Host: e.Host, Path: e.Path, Route: e.Taken, Forwarded: e.Forwarded, Steps: e.Steps}
 	if e.Route != nil {
 		match.Service = e.Route.Backend.App + "/" + e.Route.Backend.Service
 	}

@@ -133,7 +133,8 @@ func (a *Agent) Put(t testing.TB, nouns ...any) {
 type Router struct{ store *store.Store }
 
 // Match implements api.Router.
-func (r Router) Match(host, path string) api.RouteMatch {
+func (r Router) Match(req api.RouteRequest) api.RouteMatch {
+	host, path := req.Host, req.Path
 	m := api.RouteMatch{Host: host, Path: path, Candidates: []api.RouteCandidate{}}
 	for _, rel := range r.store.Snapshot().Releases.All("") {
 		for _, route := range rel.Spec.Routes {

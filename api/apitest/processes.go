@@ -24,8 +24,8 @@ type Processes struct {
 
 // Exec implements api.Processes.
 func (p *Processes) Exec(_ context.Context, replica string, spec container.ExecSpec) (container.Exec, error) {
-	if spec.Args[0] == "absent" {
-		return nil, holdfast.Errorf(holdfast.ErrNotFound, "replica %s has no program %q", replica, spec.Args[0])
+	if why, ok := map[string]string{"absent": "no such file or directory", "/etc": "permission denied"}[spec.Args[0]]; ok {
+		return nil, holdfast.Errorf(holdfast.ErrInvalid, "run process in container %s: execute %s: %s", replica, spec.Args[0], why)
 	}
 	return p.start(spec)
 }

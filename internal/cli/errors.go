@@ -25,6 +25,9 @@ const (
 	exitRollout     = 6 // a rollout failed or was rolled back
 	exitUnsupported = 7
 	exitInterrupted = 130
+
+	exitNotExecutable = 126 // exec: what a shell ends with for a file that cannot be run
+	exitNoProgram     = 127 // exec: what a shell ends with for a program that is not there
 )
 
 // exitError ends the program with a code of its own; an empty text prints nothing.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast/holdfast/api"
 	"github.com/holdfast/holdfast/container"
 )
 
@@ -22,7 +23,8 @@ func (a *app) execCommand() *cobra.Command {
 		Use:   "exec SERVICE|REPLICA COMMAND [ARG...]",
 		Short: "Run a command in a replica",
 		Long: "Runs a command beside a replica's own process and ends with its exit code. SERVICE stands for one of its ready\n" +
-			"replicas, SERVICE.2 for the one in slot 2. On a terminal, input and a terminal are given to it by themselves.",
+			"replicas, SERVICE.2 for the one in slot 2. On a terminal, input and a terminal are given to it by themselves.\n" +
+			"Exit code 127: the replica has no such program; 126: it cannot be executed.",
 		Example: "  holdfast exec web sh                           a shell in a replica of web\n" +
 			"  holdfast exec -T db pg_dump -U arcade > dump    no terminal: bytes as they are\n" +
 			"  holdfast exec -u nobody -w /srv -e A=1 web.2 env",
@@ -69,7 +71,12 @@ func (a *app) exec(ctx context.Context, f execFlags, ref string, command []strin
 		spec.Rows, spec.Cols = terminalSize(a.Stdout)
 	}
 	p, err := a.api().Exec(ctx, r.ID, spec)
-	if err != nil {
+	switch {
+	case errors.Is(err, api.ErrNoProgram):
+		return &exitError{exitNoProgram, err.Error()}
+	case errors.Is(err, api.ErrNotExecutable):
+		return &exitError{exitNotExecutable, err.Error()}
+	case err != nil:
 		return err
 	}
 	s := session{stdin: f.interactive, tty: f.tty, closeStdin: true, passSignals: !f.tty}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -28,37 +29,76 @@ func (a *app) routeCommand() *cobra.Command {
 				return routeTable(routes).write(a.Stdout)
 			},
 		},
-		&cobra.Command{
-			Use: "test URL", Short: "Say where the gateway sends a request for URL, and why", Args: args(1, 1),
-			Example: "  holdfast route test http://shop.example.com/api/orders\n" +
-				"  holdfast route test /api/orders        for any host",
-			RunE: func(cmd *cobra.Command, given []string) error {
-				host, path, err := parseTarget(given[0])
-				if err != nil {
-					return err
-				}
-				m, err := a.api().MatchRoute(cmd.Context(), host, path)
-				if err != nil {
-					return err
-				}
-				return a.printMatch(given[0], m)
-			},
-		},
+		a.routeTestCommand(),
 	)
+	return cmd
+}
+
+func (a *app) routeTestCommand() *cobra.Command {
+	var method string
+	var header []string
+	cmd := &cobra.Command{
+		Use: "test URL", Short: "Say where the gateway sends a request for URL, and why", Args: args(1, 1),
+		Example: "  holdfast route test http://shop.example.com/api/orders\n" +
+			"  holdfast route test /api/orders        for any host\n" +
+			"  holdfast route test -X POST -H 'X-Canary: 1' shop.example.com/api?v=2",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			r, err := parseTarget(given[0])
+			if err != nil {
+				return err
+			}
+			r.Method, r.Header = strings.ToUpper(method), http.Header{}
+			for _, line := range header {
+				name, value, ok := strings.Cut(line, ":")
+				if !ok {
+					return usage("header %q: want 'Name: value'", line)
+				}
+				r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+			}
+			m, err := a.api().MatchRoute(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			return a.printMatch(given[0], m)
+		},
+	}
+	cmd.Flags().StringVarP(&method, "method", "X", "GET", "`METHOD` of the request")
+	cmd.Flags().StringArrayVarP(&header, "header", "H", nil, "`HEADER` of the request, as 'Name: value'")
 	return cmd
 }
 
 func routeTable(routes []api.RouteView) *table {
 	t := newTable("HOST", "PATH", "APP", "SERVICE", "PORT", "STRIP", "READY")
 	for _, r := range routes {
-		t.row(cmp.Or(r.Route.Host, "*"), cmp.Or(r.Route.PathPrefix, "/"), r.App, r.Service,
+		t.row(cmp.Or(r.Route.Host, "*"), routePath(r.Route), r.App, r.Service,
 			strconv.Itoa(int(r.Route.Port)), strconv.FormatBool(r.Route.Strip), strconv.Itoa(r.Ready))
 	}
 	return t
 }
 
+// routePath is a route's path, and a mark for each thing beside host and path that it asks for.
+func routePath(r holdfast.Route) string {
+	text := cmp.Or(r.PathPrefix, "/")
+	switch {
+	case r.Regexp != "":
+		text = "~" + r.Regexp
+	case r.Exact:
+		text = "=" + text
+	}
+	if len(r.Methods) > 0 {
+		text += " " + strings.Join(r.Methods, ",")
+	}
+	for _, c := range r.Headers {
+		text += " header " + c.Name
+	}
+	for _, c := range r.Query {
+		text += " query " + c.Name
+	}
+	return text
+}
+
 // parseTarget splits a URL, with or without scheme, or a path.
-func parseTarget(text string) (host, path string, err error) {
+func parseTarget(text string) (api.RouteRequest, error) {
 	full := text
 	switch {
 	case strings.HasPrefix(text, "/"):
@@ -68,9 +108,9 @@ func parseTarget(text string) (host, path string, err error) {
 	}
 	u, err := url.Parse(full)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return "", "", usage("URL %q: want http://HOST/PATH, HOST/PATH or /PATH", text)
+		return api.RouteRequest{}, usage("URL %q: want http://HOST/PATH, HOST/PATH or /PATH", text)
 	}
-	return u.Host, cmp.Or(u.EscapedPath(), "/"), nil
+	return api.RouteRequest{Host: u.Host, Path: cmp.Or(u.EscapedPath(), "/"), Query: u.RawQuery}, nil
 }
 
 func (a *app) printMatch(target string, m api.RouteMatch) error {
@@ -90,5 +130,8 @@ func (a *app) printMatch(target string, m api.RouteMatch) error {
 		return holdfast.Errorf(holdfast.ErrNotFound, "no route takes %s: the gateway answers 404", target)
 	}
 	a.printf("\n%s goes to %s, which sees the path %s\n", target, m.Service, m.Forwarded)
+	for _, step := range m.Steps {
+		a.printf("on the way: %s\n", step)
+	}
 	return nil
 }
