@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,10 +73,10 @@ func (k keeper) run(ctx context.Context) error {
 // endIdle ends the gateway and the supervisor, and takes the node's network back: an agent that ends on a node where
 // nothing runs leaves nothing behind but its data.
 func (d *process) endIdle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	if _, pid, err := (gatewayKeeper{d.cfg, d.gateway, d.cfg.Log}).ask(ctx); err == nil {
-		d.end("gateway", pid)
+		d.end(ctx, "gateway", pid)
 	}
 	parked, err := d.runtime.List(ctx)
 	for _, box := range parked {
@@ -84,17 +86,72 @@ func (d *process) endIdle(ctx context.Context) {
 		d.cfg.Log.Warn("remove parked sandboxes", "err", err)
 	}
 	if pid, err := d.runtime.PID(ctx); err == nil {
-		d.end("supervisor", pid)
+		d.end(ctx, "supervisor", pid)
 	}
 	if err := network.Remove(d.cfg.network()); err != nil {
 		d.cfg.Log.Warn("take the node's network back", "err", err)
 	}
+	if err := removeCgroups(d.cfg.CgroupParent); err != nil {
+		d.cfg.Log.Warn("remove cgroups", "err", err)
+	}
 }
 
-func (d *process) end(what string, pid int) {
-	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+// removeCgroups removes the cgroup parent with all below it, in each hierarchy. What still holds processes, which are
+// not ours, stays.
+func removeCgroups(parent string) error {
+	roots, err := filepath.Glob("/sys/fs/cgroup/*" + parent)
+	if err != nil {
+		return fmt.Errorf("find cgroups: %w", err)
+	}
+	var errs []error
+	for _, root := range append(roots, "/sys/fs/cgroup"+parent) {
+		var dirs []string
+		_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) {
+			if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+				errs = append(errs, fmt.Errorf("remove %s: %w", dir, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// end asks a process to end and waits until it has.
+func (d *process) end(ctx context.Context, what string, pid int) {
+	if err := endProcess(ctx, pid); err != nil {
 		d.cfg.Log.Warn("end process", "process", what, "pid", pid, "err", err)
 	}
+}
+
+// endProcess sends SIGTERM and waits. A process that is gone is no error.
+func endProcess(ctx context.Context, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open process: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil {
+		return fmt.Errorf("signal: %w", err)
+	}
+	const pause = 50 // milliseconds between two looks at ctx
+	for ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, pause)
+		switch {
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("wait for its end: %w", err)
+		case n > 0:
+			return nil
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // ensureSupervisor starts a supervisor when none answers.

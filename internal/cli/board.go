@@ -85,7 +85,10 @@ func (b *board) service(st style, now time.Time, frame int, s *api.ServiceView) 
 		mark = st.red("✘")
 	}
 	count := fmt.Sprintf("%d/%d ready", s.Updated, s.Want)
-	if s.Mode == holdfast.Job {
+	switch {
+	case s.Removing:
+		count = fmt.Sprintf("%d left", left(s))
+	case s.Mode == holdfast.Job:
 		count = "job"
 	}
 	head := fmt.Sprintf(" %s %-14s %-9s  release %d  %s", mark, s.Name, count, s.Release, phaseText(s))
@@ -201,9 +204,23 @@ func replicaFact(s *api.ServiceView, r api.ReplicaView) string {
 	return text
 }
 
+// left is how many replicas have not ended.
+func left(s *api.ServiceView) int {
+	n := 0
+	for _, r := range s.Replicas {
+		if !r.Status.State.Ended() {
+			n++
+		}
+	}
+	return n
+}
+
 func (b *board) serviceFact(s *api.ServiceView) string {
+	if s.Removing {
+		return s.Name + ": removing, " + plural(left(s), "replica") + " left"
+	}
 	state, why := b.goal.judge(s)
-	if s.Mode == holdfast.Job && !s.Removing {
+	if s.Mode == holdfast.Job {
 		return s.Name + ": job, release " + strconv.Itoa(s.Release)
 	}
 	text := s.Name + ": " + strconv.Itoa(s.Updated) + " of " + strconv.Itoa(s.Want) + " ready"

@@ -89,7 +89,7 @@ func TestMistakes(t *testing.T) {
 		{"agent --log-level loud", 2, `--log-level loud: want debug, info, warn or error`},
 		{"agent --log-format xml", 2, `--log-format xml: want text or json`},
 		{"agent instal", 2, `holdfast agent has no command "instal": did you mean "install"?`},
-		{"agent stop --all", 4, `stop --all: still deployed: arcade; take it down first (holdfast down)`},
+		{"agent stop --all", 2, `holdfast agent stop has no flag --all (see holdfast agent stop --help)`},
 		{"completion tcsh", 2, `no completion for shell "tcsh": want bash, zsh or fish`},
 		{"version --socket /nowhere/api.sock --frob", 2, `holdfast version has no flag --frob (see holdfast version --help)`},
 		{"ps --socket /nowhere/api.sock", 5, `no agent answers on /nowhere/api.sock: holdfast up starts one, holdfast agent runs one in the foreground`},
