@@ -374,7 +374,7 @@ func callSystem(t *testing.T, a *apitest.Agent, c *api.Client) {
 	if len(routes) != 1 || routes[0].Route.Host != "shop.test" || routes[0].Ready != 3 {
 		t.Errorf("routes are %+v", routes)
 	}
-	m, err := c.MatchRoute(ctx, "shop.test", "/x")
+	m, err := c.MatchRoute(ctx, api.RouteRequest{Host: "shop.test", Path: "/x"})
 	check(t, err)
 	if m.Service != "shop/web" || m.Forwarded != "/x" {
 		t.Errorf("match is %+v", m)

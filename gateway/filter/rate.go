@@ -90,7 +90,8 @@ func (l *limiter) take(key uint64, now time.Time) time.Duration {
 	return 0
 }
 
-// forget drops the buckets that are full again, and if there is none, any.
+// forget drops the buckets that are full again, and then any until a quarter of the room is free: so many strangers come
+// before it is looked through again.
 func (l *limiter) forget(now time.Time) {
 	for key, full := range l.full {
 		if !full.After(now) {
@@ -98,7 +99,7 @@ func (l *limiter) forget(now time.Time) {
 		}
 	}
 	for key := range l.full {
-		if len(l.full) < maxBuckets {
+		if len(l.full) <= maxBuckets*3/4 {
 			return
 		}
 		delete(l.full, key)
