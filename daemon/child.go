@@ -236,6 +236,7 @@ func (k gatewayKeeper) start(ctx context.Context) error {
 
 func (k gatewayKeeper) args() []string {
 	args := []string{"gateway", "--data", k.cfg.DataDir, "--run", k.cfg.RunDir, "--http", k.cfg.HTTP, "--hold", k.cfg.HoldFor.String()}
+	args = append(args, k.cfg.tlsArgs()...)
 	if k.cfg.AccessLog {
 		args = append(args, "--access-log")
 	}

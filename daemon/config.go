@@ -30,6 +30,9 @@ type Config struct {
 	Labels   map[string]string
 	// HTTP is the gateway's address for routes; default ":80".
 	HTTP string
+	// HTTPS is the gateway's address for routes with TLS, "off" for none; default ":443" if HTTP is ":80", else "off".
+	HTTPS string
+	ACME  ACME
 	// Registry is where the image store answers the OCI distribution API; default "127.0.0.1:5050", "off" for nowhere.
 	Registry string
 	// CgroupParent is the absolute path under which containers' cgroups are made; default "/holdfast".
@@ -52,6 +55,7 @@ func (cfg Config) Defaults() Config {
 		cfg.NodeName, _ = os.Hostname()
 	}
 	setDefault(&cfg.HTTP, ":80")
+	setDefault(&cfg.HTTPS, defaultHTTPS(cfg.HTTP))
 	setDefault(&cfg.Registry, "127.0.0.1:5050")
 	setDefault(&cfg.CgroupParent, "/holdfast")
 	setDefault(&cfg.HoldFor, 10*time.Second)
@@ -77,7 +81,7 @@ func (cfg Config) Validate() error {
 			return holdfast.Errorf(holdfast.ErrInvalid, "%s %s: give an absolute path", dir.flag, dir.path)
 		}
 	}
-	for _, addr := range []struct{ flag, text string }{{"--http", cfg.HTTP}, {"--registry", cfg.Registry}} {
+	for _, addr := range []struct{ flag, text string }{{"--http", cfg.HTTP}, {"--https", cfg.HTTPS}, {"--registry", cfg.Registry}} {
 		if addr.text == "off" {
 			continue
 		}

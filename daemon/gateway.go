@@ -30,8 +30,7 @@ import (
 func (cfg Config) storeSocket() string   { return filepath.Join(cfg.RunDir, "store.sock") }
 func (cfg Config) gatewaySocket() string { return filepath.Join(cfg.RunDir, "gateway.sock") }
 
-// gatewayAccess is what the gateway's process may see and do: no secrets but those of routes, and to write nothing but
-// its confirmations.
+// gatewayAccess is what the gateway's process may see and do: no secrets but those of routes.
 var gatewayAccess = remote.Access{
 	Read: func(key string) bool {
 		switch store.TableOf(key) {
@@ -42,7 +41,7 @@ var gatewayAccess = remote.Access{
 		}
 		return true
 	},
-	Write: func(key string) bool { return store.TableOf(key) == "drains" },
+	Write: gatewayWrites,
 }
 
 // RunGateway is the gateway's process: it serves until ctx ends, then lets what is in flight finish.
@@ -61,9 +60,13 @@ func RunGateway(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("follow the store: %w", err)
 	}
+	tls, err := cfg.gatewayTLS()
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	gwConfig := gateway.Config{
-		State: state, NodeID: id, Listen: []string{cfg.HTTP}, Metrics: metrics, Log: cfg.Log,
+		State: state, NodeID: id, Listen: []string{cfg.HTTP}, TLS: tls, Metrics: metrics, Log: cfg.Log,
 		Limits: upstream.Limits{HoldFor: cfg.HoldFor},
 	}
 	if cfg.HTTP == "off" {
@@ -86,6 +89,7 @@ func RunGateway(ctx context.Context, cfg Config) error {
 func gatewayControl(gw *gateway.Gateway, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET "+LocalRootPath, serveLocalRoot(gw))
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "%s %d\n", Version, os.Getpid())
 	})

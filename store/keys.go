@@ -130,3 +130,12 @@ func FileName(key string) string {
 	}
 	return parts[2]
 }
+
+// OfficeOf returns the office whose holder an engine's key tells, or "".
+func OfficeOf(key string) string {
+	office, _ := strings.CutPrefix(key, root+leaderKind+"/")
+	if office == key {
+		return ""
+	}
+	return office
+}

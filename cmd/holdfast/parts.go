@@ -90,7 +90,8 @@ func cacheDir() (string, error) {
 
 func config(o cli.AgentOptions) daemon.Config {
 	return daemon.Config{
-		DataDir: o.DataDir, RunDir: o.RunDir, NodeName: o.NodeName, Labels: o.Labels, HTTP: o.HTTP, Registry: o.Registry,
+		DataDir: o.DataDir, RunDir: o.RunDir, NodeName: o.NodeName, Labels: o.Labels, HTTP: o.HTTP, HTTPS: o.HTTPS,
+		ACME: daemon.ACME{Email: o.ACMEEmail, URL: o.ACMEURL, CA: o.ACMECA}, Registry: o.Registry,
 		CgroupParent: o.CgroupParent, Resolvers: o.Resolvers, AccessLog: o.AccessLog, HoldFor: o.HoldFor,
 		PoolMin: o.PoolMin, PoolMax: o.PoolMax, Log: o.Log,
 	}

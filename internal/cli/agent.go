@@ -22,6 +22,10 @@ type AgentOptions struct {
 	NodeName     string
 	Labels       map[string]string
 	HTTP         string
+	HTTPS        string
+	ACMEEmail    string
+	ACMEURL      string
+	ACMECA       string
 	Registry     string
 	CgroupParent string
 	Resolvers    []netip.AddrPort
@@ -85,6 +89,10 @@ func (f *agentFlags) registerShared(fl *pflag.FlagSet) {
 	fl.StringVar(&f.DataDir, "data", "", "directory of what must survive a reboot (default /var/lib/holdfast)")
 	fl.StringVar(&f.RunDir, "run", "", "directory of sockets (default /run/holdfast)")
 	fl.StringVar(&f.HTTP, "http", "", `address of the gateway for routes; "off" for none (default :80)`)
+	fl.StringVar(&f.HTTPS, "https", "", `address of the gateway for routes with TLS; "off" for none (default :443; off if --http is not :80)`)
+	fl.StringVar(&f.ACMEEmail, "acme-email", "", "address that the certificate authority may write to, for routes with tls: auto")
+	fl.StringVar(&f.ACMEURL, "acme-url", "", "directory of the ACME certificate authority (default: Let's Encrypt's)")
+	fl.StringVar(&f.ACMECA, "acme-ca", "", "FILE of roots to trust when talking to that authority (default: the system's)")
 	fl.DurationVar(&f.HoldFor, "hold", 0, "how long the gateway holds a request while no replica is ready (default 10s)")
 	fl.BoolVar(&f.AccessLog, "access-log", false, "have the gateway log each request")
 	fl.StringVar(&f.logFormat, "log-format", "text", "format of the log: text or json")

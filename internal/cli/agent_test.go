@@ -17,7 +17,7 @@ func TestAgentFlags(t *testing.T) {
 	var got AgentOptions
 	r.env.Agent = func(_ context.Context, opt AgentOptions) error { got = opt; return nil }
 	r.env.Gateway = r.env.Agent
-	r.ok("agent", "--data", "/d", "--run", "/r", "--node", "n", "--label", "disk=ssd", "--label", "zone=", "--http", ":81",
+	r.ok("agent", "--data", "/d", "--run", "/r", "--node", "n", "--label", "disk=ssd", "--label", "zone=", "--http", ":81", "--https", ":444", "--acme-email", "a@b.test", "--acme-url", "https://ca.test/dir", "--acme-ca", "/ca.pem",
 		"--registry", "off", "--cgroup-parent", "/c", "--dns", "1.1.1.1", "--dns", "[::1]:5353", "--access-log", "--hold", "3s",
 		"--pool-min", "1", "--pool-max", "4", "--log-format", "json", "--log-level", "warn")
 	if got.Log == nil {
@@ -25,7 +25,8 @@ func TestAgentFlags(t *testing.T) {
 	}
 	got.Log = nil
 	want := AgentOptions{
-		DataDir: "/d", RunDir: "/r", NodeName: "n", Labels: map[string]string{"disk": "ssd", "zone": ""}, HTTP: ":81", Registry: "off",
+		DataDir: "/d", RunDir: "/r", NodeName: "n", Labels: map[string]string{"disk": "ssd", "zone": ""}, HTTP: ":81", HTTPS: ":444",
+		ACMEEmail: "a@b.test", ACMEURL: "https://ca.test/dir", ACMECA: "/ca.pem", Registry: "off",
 		CgroupParent: "/c", Resolvers: []netip.AddrPort{netip.MustParseAddrPort("1.1.1.1:53"), netip.MustParseAddrPort("[::1]:5353")},
 		AccessLog: true, HoldFor: 3 * time.Second, PoolMin: 1, PoolMax: 4,
 	}

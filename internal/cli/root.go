@@ -92,7 +92,7 @@ var groups = []struct {
 		(*app).execCommand, (*app).attachCommand, (*app).cpCommand, (*app).portForwardCommand,
 	}},
 	{"node", "The node:", false, []func(*app) *cobra.Command{
-		(*app).agentCommand, (*app).imageCommand, (*app).volumeCommand, (*app).routeCommand, (*app).versionCommand,
+		(*app).agentCommand, (*app).imageCommand, (*app).volumeCommand, (*app).routeCommand, (*app).trustCommand, (*app).versionCommand,
 		(*app).completionCommand,
 	}},
 }
