@@ -35,7 +35,7 @@ func (a *app) change(ctx context.Context, app string, opt verbOptions, do func(c
 		all.Revision = max(all.Revision, c.changes.Revision)
 	}
 	if opt.dryRun || len(all.Changes) == 0 {
-		return a.printChanges(all, "Nothing to change.")
+		return a.printChanges(ctx, all, "Nothing to change.")
 	}
 	if !opt.detach {
 		screen := a.show(app)

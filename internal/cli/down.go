@@ -46,7 +46,7 @@ func (a *app) down(ctx context.Context, name string, volumes, detach, dryRun boo
 		return err
 	}
 	if dryRun || detach {
-		return a.printChanges(changes, "Nothing to remove.")
+		return a.printChanges(ctx, changes, "Nothing to remove.")
 	}
 	screen := a.show(name)
 	screen.known(before)

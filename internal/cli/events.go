@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,11 +33,12 @@ func (a *app) eventsCommand() *cobra.Command {
 			if len(given) > 0 {
 				req.Service = given[0]
 			}
+			named := a.nodeNames(cmd.Context())
 			for e, err := range a.api().Events(cmd.Context(), req) {
 				if err != nil {
 					return err
 				}
-				if err := a.printEvent(e); err != nil {
+				if err := a.printEvent(e, named); err != nil {
 					return err
 				}
 			}
@@ -48,13 +50,13 @@ func (a *app) eventsCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printEvent(e holdfast.Event) error {
+func (a *app) printEvent(e holdfast.Event, named *strings.Replacer) error {
 	if a.json {
 		return a.printLine(e)
 	}
 	st := a.outStyle()
-	_, err := fmt.Fprintf(a.Stdout, "%s  %-20s  %s  %s\n",
-		st.dim(e.Time.Local().Format("2006-01-02 15:04:05.000")), eventColour(st, e.Type), subject(e), e.Message)
+	_, err := fmt.Fprintf(a.Stdout, "%s  %s  %-24s  %s\n",
+		st.dim(e.Time.Local().Format("2006-01-02 15:04:05.000")), eventColour(st, e.Type), named.Replace(subject(e)), named.Replace(shortDigests(e.Message)))
 	return err
 }
 

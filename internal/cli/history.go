@@ -66,11 +66,14 @@ func (a *app) historyTable(releases []holdfast.Release, current map[string]holdf
 	st := a.outStyle()
 	t := newTable("SERVICE", "RELEASE", "AGE", "OUTCOME", "NOTE", "IMAGE", "SPEC")
 	for _, r := range releases {
-		number := strconv.Itoa(r.Number)
-		if current[r.Service].Release == r.Number {
+		number, outcome := strconv.Itoa(r.Number), r.Outcome
+		if s := current[r.Service]; s.Release == r.Number {
 			number = st.bold(number + " *")
+			if outcome == "" && s.Rollout.To == r.Number {
+				outcome = s.Rollout.Phase
+			}
 		}
-		t.row(r.Service, number, since(a.Now(), r.Created), paintOutcome(st, r.Outcome), r.Note, shortImage(r.Spec.Image), shortDigest(r.Digest))
+		t.row(r.Service, number, since(a.Now(), r.Created), paintOutcome(st, outcome), r.Note, shortImage(r.Spec.Image), shortDigest(r.Digest))
 	}
 	return t
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,7 @@ func (a *app) jobListCommand() *cobra.Command {
 					if s.Mode == holdfast.Job {
 						jobs = append(jobs, s)
 						run, result := lastRun(s)
-						t.row(v.Name, s.Name, schedule(s.Triggers), since(a.Now(), s.Run.LastFire), run, result)
+						t.row(v.Name, s.Name, schedule(s.Triggers), since(a.Now(), lastFire(s)), run, result)
 					}
 				}
 			}
@@ -52,6 +53,14 @@ func schedule(triggers []holdfast.Trigger) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// lastFire is when the schedule last started the job; a deploy sets the clock without starting it.
+func lastFire(s api.ServiceView) time.Time {
+	if schedule(s.Triggers) == "" || s.Run.LastFire.Equal(s.Rollout.Started) {
+		return time.Time{}
+	}
+	return s.Run.LastFire
 }
 
 // lastRun is a job's newest replica and how it ended.
@@ -110,7 +119,7 @@ func (a *app) jobRun(ctx context.Context, job string, detach bool) error {
 		return err
 	}
 	if detach {
-		return a.printChanges(changes, "Nothing to run.")
+		return a.printChanges(ctx, changes, "Nothing to run.")
 	}
 	run, err := a.awaitRun(ctx, name, job, changes.Revision, before, func(r api.ReplicaView) bool { return true })
 	if err != nil {

@@ -218,3 +218,19 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 }
+
+// TestWhichReplica: the name of a service that several apps have is no replica's.
+func TestWhichReplica(t *testing.T) {
+	r := newRig(t)
+	for _, app := range []string{"one", "two"} {
+		r.agent.Put(t, &holdfast.App{Name: app}, &holdfast.Service{App: app, Name: "web", Release: 1},
+			&holdfast.Replica{ID: app + "-web-1-aa", App: app, Service: "web", Slot: 1, Release: 1, Node: "n1", Desired: holdfast.Run},
+			&holdfast.Status{ID: app + "-web-1-aa", State: holdfast.Running, Ready: true})
+	}
+	got := r.run("exec", "web", "true")
+	if got.code != exitUsage || lastMessage(got.errout) != "web is a service of several apps: name one with --app: one, two" {
+		t.Errorf("exit code %d: %s", got.code, got.errout)
+	}
+	r.ok("exec", "-p", "two", "web", "true")
+	r.ok("exec", "one-web-1-aa", "true")
+}

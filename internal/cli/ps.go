@@ -36,7 +36,7 @@ func (a *app) psCommand() *cobra.Command {
 			if quiet {
 				return a.printIDs(views, all)
 			}
-			if err := psTable(a.outStyle(), a.Now(), views, all).write(a.Stdout); err != nil {
+			if err := psTable(a.outStyle(), a.Now(), a.nodeNames(cmd.Context()), views, all).write(a.Stdout); err != nil {
 				return err
 			}
 			for _, line := range psNotes(views) {
@@ -165,7 +165,7 @@ func (a *app) printIDs(views []api.AppView, all bool) error {
 }
 
 // psTable lists replicas, and services that have none. With several apps the app is a column.
-func psTable(st style, now time.Time, views []api.AppView, all bool) *table {
+func psTable(st style, now time.Time, named *strings.Replacer, views []api.AppView, all bool) *table {
 	head := []string{"SERVICE", "SLOT", "REPLICA", "RELEASE", "STATE", "READY", "AGE", "REASON", "NODE", "PORTS"}
 	if len(views) > 1 {
 		head = append([]string{"APP"}, head...)
@@ -173,7 +173,7 @@ func psTable(st style, now time.Time, views []api.AppView, all bool) *table {
 	t := newTable(head...)
 	for _, v := range views {
 		for _, s := range v.Services {
-			for _, cells := range psRows(st, now, &s, all) {
+			for _, cells := range psRows(st, now, named, &s, all) {
 				if len(views) > 1 {
 					cells = append([]string{v.Name}, cells...)
 				}
@@ -184,7 +184,7 @@ func psTable(st style, now time.Time, views []api.AppView, all bool) *table {
 	return t
 }
 
-func psRows(st style, now time.Time, s *api.ServiceView, all bool) [][]string {
+func psRows(st style, now time.Time, named *strings.Replacer, s *api.ServiceView, all bool) [][]string {
 	var rows [][]string
 	for _, r := range s.Replicas {
 		if !all && r.Status.State.Ended() {
@@ -192,7 +192,7 @@ func psRows(st style, now time.Time, s *api.ServiceView, all bool) [][]string {
 		}
 		rows = append(rows, []string{
 			s.Name, strconv.Itoa(r.Slot), r.ID, strconv.Itoa(r.Release), paintState(st, stateOf(r)), ready(st, r),
-			since(now, r.Created), reasonOf(r), r.Node, portsOf(s.Ports),
+			since(now, r.Created), reasonOf(r), named.Replace(r.Node), portsOf(s.Ports),
 		})
 	}
 	if len(rows) == 0 {

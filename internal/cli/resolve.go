@@ -22,6 +22,9 @@ func (a *app) resolve(ctx context.Context, ref string) (api.ReplicaView, error) 
 	if len(found) == 0 {
 		return api.ReplicaView{}, noReplica(views, ref)
 	}
+	if apps := appsOf(found); len(apps) > 1 {
+		return api.ReplicaView{}, usage("%s is a service of several apps: name one with --app: %s", ref, strings.Join(apps, ", "))
+	}
 	best := found[0]
 	for _, r := range found[1:] {
 		if rank(r) > rank(best) {
@@ -32,6 +35,15 @@ func (a *app) resolve(ctx context.Context, ref string) (api.ReplicaView, error) 
 		return best, holdfast.Errorf(holdfast.ErrUnavailable, "%s has no running replica (%s is %s): see holdfast ps -a", ref, best.ID, stateOf(best))
 	}
 	return best, nil
+}
+
+// appsOf lists the apps of replicas, sorted.
+func appsOf(replicas []api.ReplicaView) []string {
+	apps := map[string]bool{}
+	for _, r := range replicas {
+		apps[r.App] = true
+	}
+	return sortedKeys(apps)
 }
 
 // rank orders the replicas that a name stands for: ready ones first, newer ones before older.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -49,7 +50,7 @@ func (a *app) top(ctx context.Context, app, service string, interval time.Durati
 	if once {
 		rounds = 2
 	}
-	screen := &redraw{app: a}
+	screen, named := &redraw{app: a}, a.nodeNames(ctx)
 	var last api.Usage
 	for u, err := range a.api().Stats(ctx, app, service, interval, rounds) {
 		if err != nil {
@@ -64,9 +65,9 @@ func (a *app) top(ctx context.Context, app, service string, interval time.Durati
 		case a.json:
 			err = a.printLine(rows)
 		case once:
-			err = topTable(rows).write(a.Stdout)
+			err = topTable(rows, named).write(a.Stdout)
 		default:
-			err = screen.draw(topTable(rows).lines())
+			err = screen.draw(topTable(rows, named).lines())
 		}
 		if err != nil {
 			return err
@@ -104,15 +105,26 @@ func use(last, now api.Usage) []usageRow {
 	return rows
 }
 
-func topTable(rows []usageRow) *table {
-	t := newTable("SERVICE", "SLOT", "REPLICA", "CPU", "MEMORY", "LIMIT", "PROCESSES", "READ", "WRITTEN", "NODE")
+func topTable(rows []usageRow, named *strings.Replacer) *table {
+	apps := slices.ContainsFunc(rows, func(r usageRow) bool { return r.App != rows[0].App })
+	head := []string{"SERVICE", "SLOT", "REPLICA", "CPU", "MEMORY", "LIMIT", "PROCESSES", "READ", "WRITTEN", "NODE"}
+	if apps {
+		head = append([]string{"APP"}, head...)
+	}
+	t := newTable(head...)
 	for _, r := range rows {
 		limit := ""
 		if r.Stats.MemoryLimit > 0 {
 			limit = size(r.Stats.MemoryLimit)
 		}
-		t.row(r.Service, strconv.Itoa(r.Slot), r.ID, fmt.Sprintf("%.1f%%", r.CPUPercent), size(r.Stats.Memory), limit,
-			strconv.FormatInt(r.Stats.PIDs, 10), size(r.ReadRate)+"/s", size(r.WriteRate)+"/s", r.Node)
+		cells := []string{
+			r.Service, strconv.Itoa(r.Slot), r.ID, fmt.Sprintf("%.1f%%", r.CPUPercent), size(r.Stats.Memory), limit,
+			strconv.FormatInt(r.Stats.PIDs, 10), size(r.ReadRate) + "/s", size(r.WriteRate) + "/s", named.Replace(r.Node),
+		}
+		if apps {
+			cells = append([]string{r.App}, cells...)
+		}
+		t.row(cells...)
 	}
 	return t
 }

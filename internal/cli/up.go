@@ -156,7 +156,7 @@ func (a *app) roll(ctx context.Context, screen *live, p *Project, f upFlags, bef
 		return err
 	}
 	if f.dryRun {
-		return a.printChanges(changes, "Nothing would change.")
+		return a.printChanges(ctx, changes, "Nothing would change.")
 	}
 	if f.detach {
 		return nil
@@ -194,7 +194,7 @@ func (a *app) await(ctx context.Context, screen *live, name string, revision int
 }
 
 // printChanges prints what a verb did or would do, with reasons.
-func (a *app) printChanges(c api.Changes, none string) error {
+func (a *app) printChanges(ctx context.Context, c api.Changes, none string) error {
 	if a.json {
 		return a.printJSON(c)
 	}
@@ -202,9 +202,10 @@ func (a *app) printChanges(c api.Changes, none string) error {
 		a.printf("%s\n", none)
 		return nil
 	}
+	named := a.nodeNames(ctx)
 	t := newTable("CHANGE", "REASON")
 	for _, ch := range c.Changes {
-		t.row(shortDigests(ch.What), shortDigests(ch.Why))
+		t.row(named.Replace(shortDigests(ch.What)), named.Replace(shortDigests(ch.Why)))
 	}
 	return t.write(a.Stdout)
 }
