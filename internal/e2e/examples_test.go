@@ -33,6 +33,18 @@ var examples = map[string]func(example){
 				migrate.Status.Finished, migrate.Status.ExitCode, web.Created)
 		}
 	},
+	"edge": func(e example) {
+		e.wantGet("/old/page", "web from", "path /page") // after the redirect
+		e.wantAnswer("/", map[string]string{"X-Canary": "1"}, 200, "canary from")
+		e.wantAnswer("/admin", nil, 401, "name and password")
+		e.wantAnswer("/admin", map[string]string{"Authorization": "Basic YW5uOmNvcnJlY3QtaG9yc2U="}, 200, "web from")
+		e.Eventually(10*time.Second, "a client has asked too often", func() error {
+			if text, err := e.get("/api"); err == nil || !strings.Contains(err.Error(), "answered 429") {
+				return fmt.Errorf("%s, %v", text, err)
+			}
+			return nil
+		})
+	},
 	"global": func(e example) { e.one("collector") },
 	"go": func(e example) {
 		e.wantGet(":18002/", "hello from")
@@ -240,6 +252,28 @@ func TestEveryExampleDoesWhatItSays(t *testing.T) {
 			}
 			check(e)
 		})
+	}
+}
+
+// wantAnswer asks for a path with a header, and wants a status and a text.
+func (e example) wantAnswer(path string, header map[string]string, status int, text string) {
+	e.T.Helper()
+	client := e.Client()
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(e.T.Context(), http.MethodGet, "http://127.0.0.1"+path, nil)
+	if err != nil {
+		e.T.Fatal(err)
+	}
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		e.T.Fatalf("GET %s: %v", path, err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != status || !strings.Contains(string(body), text) {
+		e.T.Errorf("GET %s: %d %q, %v; want %d %q", path, resp.StatusCode, body, err, status, text)
 	}
 }
 
