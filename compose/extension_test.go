@@ -46,26 +46,35 @@ var extensionCases = map[string]bool{
 	`{route: "/a?b"}`:         false,
 	`{route: [/a, {host: a.com, path: /b, port: 80, strip: true}]}`: true,
 	`{route: {host: a.com, port: "80", strip: "false"}}`:            true,
-	`{route: {}}`:                        true,
-	`{route: {path: a}}`:                 false,
-	`{route: {host: ""}}`:                false,
-	`{route: {port: 0}}`:                 false,
-	`{route: {port: 65536}}`:             false,
-	`{route: {port: 1.5}}`:               false,
-	`{route: {port: web}}`:               false,
-	`{route: {strip: perhaps}}`:          false,
-	`{route: {strip: 1}}`:                false,
-	`{route: {tls: true}}`:               false,
-	`{route: {path: /a, exact: true}}`:   true,
-	`{route: {exact: true}}`:             false,
-	`{route: {regexp: "/v[0-9]+/.*"}}`:   true,
-	`{route: {regexp: /a, path: /b}}`:    false,
-	`{route: {regexp: /a, strip: true}}`: false,
-	`{route: {methods: [GET, PUT]}}`:     true,
-	`{route: {methods: []}}`:             false,
-	`{route: {methods: [get]}}`:          false,
-	`{route: {methods: [GET, GET]}}`:     false,
-	`{route: {methods: GET}}`:            false,
+	`{route: {}}`:               true,
+	`{route: {path: a}}`:        false,
+	`{route: {host: ""}}`:       false,
+	`{route: {port: 0}}`:        false,
+	`{route: {port: 65536}}`:    false,
+	`{route: {port: 1.5}}`:      false,
+	`{route: {port: web}}`:      false,
+	`{route: {strip: perhaps}}`: false,
+	`{route: {strip: 1}}`:       false,
+	`{route: {tls: true}}`:      false,
+	`{route: {host: "*.a.com", tls: {cert: pair, key: pair, hsts: 24h}}}`: true,
+	`{route: {tls: local}}`:                                                                  true,
+	`{route: {host: a.com, tls: auto}}`:                                                      true,
+	`{route: {host: a.com, tls: off}}`:                                                       true,
+	`{route: {host: a.com, tls: {from: local, hsts: 24h}}}`:                                  true,
+	`{route: {host: a.com, tls: {cert: c}}}`:                                                 false,
+	`{route: {host: a.com, tls: {from: auto, cert: c, key: k}}}`:                             false,
+	`{route: {host: a.com, tls: {hsts: 24h}}}`:                                               false,
+	`{route: {host: a.com, tls: sometimes}}`:                                                 false,
+	`{route: {path: /a, exact: true}}`:                                                       true,
+	`{route: {exact: true}}`:                                                                 false,
+	`{route: {regexp: "/v[0-9]+/.*"}}`:                                                       true,
+	`{route: {regexp: /a, path: /b}}`:                                                        false,
+	`{route: {regexp: /a, strip: true}}`:                                                     false,
+	`{route: {methods: [GET, PUT]}}`:                                                         true,
+	`{route: {methods: []}}`:                                                                 false,
+	`{route: {methods: [get]}}`:                                                              false,
+	`{route: {methods: [GET, GET]}}`:                                                         false,
+	`{route: {methods: GET}}`:                                                                false,
 	`{route: {headers: {X-Canary: "1", X-B: {regexp: "a.*"}, X-C: {}}}}`:                     true,
 	`{route: {headers: {Host: a}}}`:                                                          false,
 	`{route: {headers: {"a b": c}}}`:                                                         false,
@@ -233,7 +242,7 @@ func extensionSchema(t *testing.T) (map[string]any, *jsonschema.Schema) {
 
 func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 	root, s := extensionSchema(t)
-	source := readSources(t, "extension.go", "routes.go", "route_filters.go", "route_answers.go")
+	source := readSources(t, "extension.go", "routes.go", "route_filters.go", "route_answers.go", "route_tls.go")
 	dir := t.TempDir()
 	for _, name := range []string{"file", "cmd/main.go"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
@@ -247,6 +256,7 @@ func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "users"), []byte(hash), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	writePair(t, filepath.Join(dir, "pair.pem"))
 	t.Chdir(dir)
 	used := map[string]bool{}
 	for text, want := range extensionCases {
@@ -259,7 +269,7 @@ func TestExtensionSchemaAndDecoderAgree(t *testing.T) {
 				t.Errorf("schema: %v, want taken %v", err, want)
 			}
 			file := "services:\n  web:\n    image: web\n    expose: [\"80\"]\n    x-holdfast: " + text + "\n" +
-				"secrets: {users: {file: users}}\nconfigs: {page: {content: sorry}}\n"
+				"secrets: {users: {file: users}, pair: {file: pair.pem}}\nconfigs: {page: {content: sorry}}\n"
 			if strings.Contains(text, "go:") || strings.Contains(text, "debian:") || strings.Contains(text, "tar:") {
 				file = strings.Replace(file, "    image: web\n", "", 1)
 			}

@@ -89,6 +89,7 @@ func (e *entry) routeKeys(r *routeReader, out *holdfast.Route) {
 	r.change(out)
 	r.protect(out)
 	r.answers(out)
+	r.tls(out)
 	for _, key := range laterRouteKeys {
 		if _, ok := r.get(key); ok {
 			e.cannot(r.at(key), "is not in this version yet: take it out")
