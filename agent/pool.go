@@ -98,7 +98,11 @@ func (p *pool) run(ctx context.Context) error {
 	retry := time.Duration(0)
 	for ctx.Err() == nil {
 		if !p.wants() {
-			p.rest(ctx)
+			if spare, ok := p.spare(); ok {
+				p.discard(spare.ID)
+			} else {
+				p.rest(ctx)
+			}
 			continue
 		}
 		sandbox, err := p.park(ctx, container.ParkOptions{})
@@ -124,16 +128,44 @@ const demandWindow = 10 * time.Second
 func (p *pool) wants() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return len(p.parked) < p.sizeLocked()
+}
+
+// sizeLocked is how many sandboxes should be parked now.
+func (p *pool) sizeLocked() int {
 	for len(p.taken) > 0 && time.Since(p.taken[0]) > demandWindow {
 		p.taken = p.taken[1:]
 	}
-	return len(p.parked) < min(max(p.min, len(p.taken)), p.max)
+	return min(max(p.min, len(p.taken)), p.max)
 }
 
-// rest waits until something was taken.
+// spare takes a sandbox out that is no longer expected to be needed, once starts have become rare.
+func (p *pool) spare() (container.Sandbox, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.parked) - 1
+	if len(p.parked) <= p.sizeLocked() || len(p.taken) > 0 {
+		return container.Sandbox{}, false
+	}
+	spare := p.parked[last]
+	p.parked = p.parked[:last]
+	return spare, true
+}
+
+// rest waits until something was taken, or until what was taken counts no more.
 func (p *pool) rest(ctx context.Context) {
+	p.mu.Lock()
+	many := len(p.parked) > p.min
+	p.mu.Unlock()
+	var over <-chan time.Time
+	if many {
+		timer := time.NewTimer(demandWindow)
+		defer timer.Stop()
+		over = timer.C
+	}
 	select {
 	case <-ctx.Done():
 	case <-p.wake:
+	case <-over:
 	}
 }
