@@ -111,12 +111,20 @@ func newLab(t *testing.T, script func(n int, spec container.Spec) fake.Behaviour
 
 func (l *lab) start() {
 	l.t.Helper()
-	a := New(Config{
+	l.run(l.newAgent())
+}
+
+func (l *lab) newAgent() *Agent {
+	return New(Config{
 		Node:  holdfast.Node{ID: "n1", Name: "one", Gateway: true},
 		Store: l.store, Runtime: l.runtime, Images: stubImages{}, Network: l.network, Volumes: stubVolumes{},
 		DataDir: filepath.Join(l.dir, "data"), RunDir: filepath.Join(l.dir, "run"), PoolMin: 1, PoolMax: 4,
 		Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
+}
+
+func (l *lab) run(a *Agent) {
+	l.t.Helper()
 	ctx, cancel := context.WithCancel(l.t.Context())
 	l.stopAgent, l.agentDone = cancel, make(chan struct{})
 	go func() {

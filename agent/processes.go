@@ -71,11 +71,12 @@ func (a *Agent) Dial(ctx context.Context, replica string, port uint16) (net.Conn
 // until the replica ended.
 func (a *Agent) Logs(ctx context.Context, replica string, since time.Time, tail int, follow bool) iter.Seq2[logs.Entry, error] {
 	opt := logs.Options{Since: since, Tail: tail}
-	if t := a.task(replica); t != nil && follow && !closed(t.done) {
-		opt.Ended = t.done
-	}
 	return func(yield func(logs.Entry, error) bool) {
-		if err := a.known(replica); err != nil {
+		err := a.known(replica)
+		if err == nil && follow {
+			opt.Ended, err = a.endOf(ctx, replica)
+		}
+		if err != nil {
 			yield(logs.Entry{}, err)
 			return
 		}
@@ -86,6 +87,24 @@ func (a *Agent) Logs(ctx context.Context, replica string, since time.Time, tail 
 			if !yield(e, err) || err != nil {
 				return
 			}
+		}
+	}
+}
+
+// endOf returns what is closed when the replica's task is done; nil when it has ended. A replica whose record is new gets
+// its task at any moment: that is waited for.
+func (a *Agent) endOf(ctx context.Context, replica string) (<-chan struct{}, error) {
+	for {
+		snap := a.store.Snapshot()
+		if t := a.task(replica); t != nil {
+			return t.done, nil
+		}
+		st, reported := snap.Statuses.Get(replica)
+		if _, wanted := snap.Replicas.Get(replica); !wanted || reported && st.State.Ended() {
+			return nil, nil
+		}
+		if _, err := a.store.Wait(ctx, snap.Revision); err != nil {
+			return nil, err
 		}
 	}
 }
