@@ -13,10 +13,10 @@ import (
 func (n *Node) StartAgent(more ...string) {
 	n.T.Helper()
 	args := append([]string{
-		"agent", "--data", n.DataDir(), "--run", n.runDir(), "--node", n.Name,
+		"agent", "--data", n.DataDir(), "--run", n.run, "--node", n.Name,
 		"--cgroup-parent", n.cgroup(), "--registry", "127.0.0.1:5050",
 	}, more...)
-	cmd := n.command(Binary(n.T), args...)
+	cmd := n.Command(Binary(n.T), args...)
 	log, err := os.OpenFile(n.logFile(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		n.T.Fatal(err)

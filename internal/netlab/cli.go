@@ -83,3 +83,13 @@ func cleanBinary() {
 		os.RemoveAll(filepath.Dir(built))
 	}
 }
+
+// Repository is the root of the module, where the examples are.
+func Repository(t TB) string {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/holdfast/holdfast").Output()
+	if err != nil {
+		t.Fatalf("find the module: %v", err)
+	}
+	return strings.TrimSpace(string(dir))
+}

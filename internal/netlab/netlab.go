@@ -8,6 +8,7 @@ package netlab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -90,8 +91,9 @@ func initMain() int {
 type Node struct {
 	T    TB
 	Name string
-	Dir  string // everything of the node is below it
+	Dir  string // what survives PowerOff is below it
 
+	run   string // what does not
 	init  *exec.Cmd
 	stdin *os.File
 	ns    netns.NsHandle
@@ -105,19 +107,19 @@ func New(t TB, name string) *Node {
 	if os.Geteuid() != 0 {
 		t.Fatal("netlab needs root: run the tests as root, as CI does")
 	}
-	// A unix socket's path is short; t.TempDir's is not.
+	// A unix socket's path is short; t.TempDir's is not. What a power cut empties is memory, as /run is on a machine.
 	dir, err := os.MkdirTemp("", "hf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &Node{T: t, Name: name, Dir: dir, ns: netns.None()}
+	n := &Node{T: t, Name: name, Dir: dir, run: filepath.Join("/dev/shm", filepath.Base(dir)), ns: netns.None()}
 	t.Cleanup(func() {
 		n.PowerOff()
 		n.sweepCgroups()
 		if t.Failed() {
 			n.dumpLog()
 		}
-		if err := os.RemoveAll(dir); err != nil {
+		if err := errors.Join(os.RemoveAll(n.run), os.RemoveAll(dir)); err != nil {
 			t.Errorf("remove node: %v", err)
 		}
 	})
@@ -125,9 +127,12 @@ func New(t TB, name string) *Node {
 	return n
 }
 
-// Boot starts the node's first process, in new namespaces.
+// Boot starts the node's first process, in new namespaces; its run directory is empty.
 func (n *Node) Boot() {
 	n.T.Helper()
+	if err := errors.Join(os.RemoveAll(n.run), os.MkdirAll(n.run, 0o700)); err != nil {
+		n.T.Fatalf("boot node %s: %v", n.Name, err)
+	}
 	in, hold, err := os.Pipe()
 	if err != nil {
 		n.T.Fatal(err)
@@ -154,7 +159,7 @@ func (n *Node) Boot() {
 	if n.ns, err = netns.GetFromPid(n.init.Process.Pid); err != nil {
 		n.T.Fatalf("open network namespace: %v", err)
 	}
-	n.run("ip", "link", "set", "lo", "up")
+	n.must("ip", "link", "set", "lo", "up")
 }
 
 // PowerOff kills everything on the node at once. Off already is no error.
@@ -173,15 +178,15 @@ func (n *Node) PowerOff() {
 	}
 }
 
-// command runs a program on the node. It dies with the node.
-func (n *Node) command(name string, args ...string) *exec.Cmd {
+// Command is a program to run on the node. It dies with the node.
+func (n *Node) Command(name string, args ...string) *exec.Cmd {
 	enter := []string{"-t", fmt.Sprint(n.init.Process.Pid), "-n", "-m", "-p", "-u", "-i", "--", name}
 	return exec.Command("nsenter", append(enter, args...)...)
 }
 
-func (n *Node) run(name string, args ...string) {
+func (n *Node) must(name string, args ...string) {
 	n.T.Helper()
-	if out, err := n.command(name, args...).CombinedOutput(); err != nil {
+	if out, err := n.Command(name, args...).CombinedOutput(); err != nil {
 		n.T.Fatalf("%s %s on %s: %v: %s", name, strings.Join(args, " "), n.Name, err, out)
 	}
 }
@@ -190,7 +195,7 @@ func (n *Node) run(name string, args ...string) {
 func (n *Node) Output(name string, args ...string) string {
 	n.T.Helper()
 	var out, errs bytes.Buffer
-	cmd := n.command(name, args...)
+	cmd := n.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		n.T.Fatalf("%s %s on %s: %v: %s%s", name, strings.Join(args, " "), n.Name, err, &out, &errs)
@@ -242,14 +247,15 @@ func (n *Node) Eventually(within time.Duration, what string, ask func() error) {
 // DataDir is what survives a power cut.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 
-func (n *Node) runDir() string { return filepath.Join(n.Dir, "run") }
+// RunDir is what a power cut empties.
+func (n *Node) RunDir() string { return n.run }
 
 func (n *Node) logFile() string { return filepath.Join(n.Dir, "agent.log") }
 
 func (n *Node) cgroup() string { return "/holdfast-test/" + filepath.Base(n.Dir) }
 
 // Socket is the node's API.
-func (n *Node) Socket() string { return filepath.Join(n.runDir(), "api.sock") }
+func (n *Node) Socket() string { return filepath.Join(n.run, "api.sock") }
 
 func (n *Node) dumpLog() {
 	text, _ := os.ReadFile(n.logFile())
