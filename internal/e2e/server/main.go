@@ -5,6 +5,9 @@
 //	UNHEALTHY=1    answers 500 to GET /healthz
 //	VERSION=v      what GET / answers, with the host name
 //
+// It answers each UDP packet on port 5353 with the host name and what it got. "server lookup NAME" and "server get URL"
+// tell what they find, from where they run.
+//
 // GET /slow?ms=n answers after n milliseconds. GET /hang makes /healthz answer no more.
 package main
 
@@ -26,6 +29,13 @@ func main() {
 		n, _ := strconv.Atoi(code)
 		fmt.Println("told to exit with", n)
 		os.Exit(n)
+	}
+	if len(os.Args) > 1 {
+		if err := look(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -61,6 +71,7 @@ func main() {
 		<-ctx.Done()
 		return
 	}
+	go echo(host)
 	fmt.Println("listening as", os.Getenv("VERSION"))
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Println(err)
