@@ -10,6 +10,7 @@ func (a *app) completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish",
 		Short: "Print the shell's script for completing commands and names",
+		Long:  "The bash script needs the package bash-completion.",
 		Example: "  holdfast completion bash > /etc/bash_completion.d/holdfast\n" +
 			"  holdfast completion zsh > \"${fpath[1]}/_holdfast\"\n" +
 			"  holdfast completion fish > ~/.config/fish/completions/holdfast.fish",

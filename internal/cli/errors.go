@@ -38,6 +38,14 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.text }
 
+// leftWatching is the error of something that was watched until ctrl-c: that is how one leaves, so nothing is said.
+func leftWatching(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return &exitError{code: exitInterrupted}
+	}
+	return err
+}
+
 // usage is the error for wrong flags and arguments.
 func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Sprintf(format, args...)}

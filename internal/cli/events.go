@@ -35,6 +35,9 @@ func (a *app) eventsCommand() *cobra.Command {
 			}
 			named := a.nodeNames(cmd.Context())
 			for e, err := range a.api().Events(cmd.Context(), req) {
+				if err != nil && follow {
+					return leftWatching(err)
+				}
 				if err != nil {
 					return err
 				}

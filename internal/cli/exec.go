@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,6 +69,9 @@ func (a *app) exec(ctx context.Context, f execFlags, ref string, command []strin
 		Args: command, Env: env, User: f.user, WorkingDir: f.workdir, TTY: f.tty, Privileged: f.privileged,
 	}
 	if f.tty {
+		if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+			spec.Env = append(spec.Env, "TERM=xterm") // which every image knows, unlike our own
+		}
 		spec.Rows, spec.Cols = terminalSize(a.Stdout)
 	}
 	p, err := a.api().Exec(ctx, r.ID, spec)
@@ -142,6 +146,9 @@ func (a *app) attach(ctx context.Context, ref string, noStdin bool) error {
 	s := session{stdin: !noStdin, tty: tty && isTerminal(a.Stdin), detachable: true}
 	err = s.run(ctx, a, p)
 	if errors.Is(err, errDetached) {
+		if tty {
+			a.note("") // the cursor is where the process left it
+		}
 		a.note("left %s running", r.ID)
 		return nil
 	}

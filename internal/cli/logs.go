@@ -31,7 +31,11 @@ func (a *app) logsCommand() *cobra.Command {
 		Args:              args(0, -1),
 		ValidArgsFunction: a.complete(-1, a.replicaNames),
 		RunE: func(cmd *cobra.Command, refs []string) error {
-			return a.logs(cmd.Context(), f, refs)
+			err := a.logs(cmd.Context(), f, refs)
+			if f.follow {
+				err = leftWatching(err)
+			}
+			return err
 		},
 	}
 	fl := cmd.Flags()

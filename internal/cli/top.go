@@ -37,7 +37,7 @@ func (a *app) topCommand() *cobra.Command {
 			if len(given) > 0 {
 				service = given[0]
 			}
-			return a.top(cmd.Context(), name, service, interval, once || !isTerminal(a.Stdout))
+			return leftWatching(a.top(cmd.Context(), name, service, interval, once || !isTerminal(a.Stdout)))
 		},
 	}
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "time between two measurements")

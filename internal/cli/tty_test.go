@@ -240,3 +240,46 @@ func TestNoColour(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanOnTerminal: what is printed at the end stands below the picture of what was waited for, not under it.
+func TestPlanOnTerminal(t *testing.T) {
+	r := newRig(t)
+	r.project = arcade("nginx:1.27")
+	s := r.onTerminal("plan")
+	s.await("slot 2 is empty")
+	if code := s.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	s.slave.Close()
+	for b := range s.out {
+		s.seen.Write(b)
+	}
+	_, after, _ := strings.Cut(s.seen.String(), "CHANGE")
+	if strings.Contains(after, "\x1b[") && strings.Contains(after, "A\r") {
+		t.Errorf("something is drawn over the table: %q", after)
+	}
+}
+
+// TestInterruptedLook: ctrl-c is how one stops looking; nothing is said about it.
+func TestInterruptedLook(t *testing.T) {
+	for _, args := range []string{"logs -f", "events -f", "top"} {
+		r := newRig(t)
+		r.deployed()
+		ctx, cancel := context.WithCancel(t.Context())
+		r.ctx = ctx
+		r.agent.Logs.Write("arcade-web-1-r1", apitest.Epoch, "stdout", "SERVICE is up")
+		s := r.onTerminal(strings.Fields(args)...)
+		s.await(map[string]string{"logs -f": "SERVICE is up", "events -f": "app.deployed", "top": "SERVICE"}[args])
+		cancel()
+		if code := s.end(); code != exitInterrupted {
+			t.Errorf("%s: exit code %d", args, code)
+		}
+		s.slave.Close()
+		for b := range s.out {
+			s.seen.Write(b)
+		}
+		if strings.Contains(s.seen.String(), "interrupted") {
+			t.Errorf("%s says %q", args, s.seen.String())
+		}
+	}
+}

@@ -73,10 +73,15 @@ func (a *app) up(ctx context.Context, f upFlags, services []string) error {
 		return err
 	}
 	screen := a.show(p.Name)
-	err = a.roll(ctx, screen, p, f, before)
+	changes, err := a.roll(ctx, screen, p, f, before)
 	screen.close()
-	if err != nil || f.dryRun {
+	switch {
+	case err != nil:
 		return err
+	case f.dryRun:
+		return a.printChanges(ctx, changes, "Nothing would change.")
+	case f.detach:
+		return a.printChanges(ctx, changes, "Nothing to change.")
 	}
 	return a.summary(ctx, p.Name)
 }
@@ -147,19 +152,13 @@ func (a *app) before(ctx context.Context, name string) (api.AppView, error) {
 }
 
 // roll gets the images, deploys and waits.
-func (a *app) roll(ctx context.Context, screen *live, p *Project, f upFlags, before api.AppView) error {
+func (a *app) roll(ctx context.Context, screen *live, p *Project, f upFlags, before api.AppView) (api.Changes, error) {
 	if err := a.images(ctx, screen, p, f); err != nil {
-		return err
+		return api.Changes{}, err
 	}
 	changes, err := a.api().Deploy(ctx, p.Deployment, f.dryRun)
-	if err != nil {
-		return err
-	}
-	if f.dryRun {
-		return a.printChanges(ctx, changes, "Nothing would change.")
-	}
-	if f.detach {
-		return nil
+	if err != nil || f.dryRun || f.detach {
+		return changes, err
 	}
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
@@ -168,9 +167,9 @@ func (a *app) roll(ctx context.Context, screen *live, p *Project, f upFlags, bef
 	}
 	err = a.await(ctx, screen, p.Name, changes.Revision, before)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &exitError{exitRollout, fmt.Sprintf("not done after %s (--timeout); the rollout goes on: holdfast ps, holdfast events -f", f.timeout)}
+		err = &exitError{exitRollout, fmt.Sprintf("not done after %s (--timeout); the rollout goes on: holdfast ps, holdfast events -f", f.timeout)}
 	}
-	return err
+	return changes, err
 }
 
 // await watches the app until the services that changed since before reached their releases, or failed to.
@@ -179,6 +178,9 @@ func (a *app) await(ctx context.Context, screen *live, name string, revision int
 	first := true
 	screen.known(before)
 	for v, err := range a.api().WatchApp(ctx, name, revision) {
+		if errors.Is(err, context.Canceled) {
+			return &exitError{exitInterrupted, "interrupted; what was asked for goes on: holdfast ps, holdfast events -f"}
+		}
 		if err != nil {
 			return err
 		}
