@@ -37,7 +37,7 @@ func TestScaleRestartRollback(t *testing.T) {
 	if out := r.ok("rollback", "--dry-run", "web"); !strings.Contains(out, "\nroll service web back from release 2 to 1 ") {
 		t.Errorf("dry run printed %q", out)
 	}
-	if out := r.ok("rollback", "-d", "--json"); !strings.Contains(out, `"what": "roll service web back from release 2 to 1"`) || strings.Contains(out, "api") {
+	if out := r.ok("rollback", "--json"); !strings.Contains(out, `"what": "roll service web back from release 2 to 1"`) || strings.Contains(out, "api") {
 		t.Errorf("rollback of all printed %q", out)
 	}
 	if got := r.run("rollback"); got.code != exitConflict || lastMessage(got.errout) != "roll back app arcade: no service has an earlier release" {
