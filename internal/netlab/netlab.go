@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,7 @@ type Node struct {
 	run   string // what does not
 	init  *exec.Cmd
 	stdin *os.File
+	nsMu  *sync.Mutex // guards ns: clients dial while the power is cut
 	ns    netns.NsHandle
 	agent *exec.Cmd
 	ended chan struct{} // of the agent
@@ -112,7 +114,7 @@ func New(t TB, name string) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &Node{T: t, Name: name, Dir: dir, run: filepath.Join("/dev/shm", filepath.Base(dir)), ns: netns.None()}
+	n := &Node{T: t, Name: name, Dir: dir, run: filepath.Join("/dev/shm", filepath.Base(dir)), ns: netns.None(), nsMu: new(sync.Mutex)}
 	t.Cleanup(func() {
 		n.PowerOff()
 		n.sweepCgroups()
@@ -156,6 +158,8 @@ func (n *Node) Boot() {
 	if _, err := out.Read(ready); err != nil || string(ready) != "up\n" {
 		n.T.Fatalf("boot node %s: %q, %v", n.Name, ready, err)
 	}
+	n.nsMu.Lock()
+	defer n.nsMu.Unlock()
 	if n.ns, err = netns.GetFromPid(n.init.Process.Pid); err != nil {
 		n.T.Fatalf("open network namespace: %v", err)
 	}
@@ -171,7 +175,9 @@ func (n *Node) PowerOff() {
 	n.stdin.Close()
 	n.init.Wait() //nolint:errcheck // killed
 	n.init = nil
+	n.nsMu.Lock()
 	n.ns.Close()
+	n.nsMu.Unlock()
 	if n.agent != nil {
 		<-n.ended
 		n.agent = nil
@@ -212,7 +218,7 @@ func (n *Node) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends in the other namespace
-		if err := netns.Set(n.ns); err != nil {
+		if err := n.enterNetwork(); err != nil {
 			done <- result{err: err}
 			return
 		}
@@ -221,6 +227,13 @@ func (n *Node) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	}()
 	r := <-done
 	return r.conn, r.err
+}
+
+// enterNetwork puts the calling thread into the node's network namespace.
+func (n *Node) enterNetwork() error {
+	n.nsMu.Lock()
+	defer n.nsMu.Unlock()
+	return netns.Set(n.ns)
 }
 
 // Client is an HTTP client on the node.
