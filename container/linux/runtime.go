@@ -110,6 +110,9 @@ func (r *Runtime) makeDirs() error {
 	if err := os.MkdirAll(r.cfg.Dir, 0o711); err != nil {
 		return err
 	}
+	if err := spread(r.cfg.Dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(r.cfg.RunDir, 0o711); err != nil {
 		return err
 	}
