@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -85,16 +86,22 @@ func (cfg Config) Validate() error {
 		if addr.text == "off" {
 			continue
 		}
-		if _, _, err := net.SplitHostPort(addr.text); err != nil {
-			return holdfast.Errorf(holdfast.ErrInvalid, "%s %s: want HOST:PORT or :PORT: %w", addr.flag, addr.text, err)
+		_, port, err := net.SplitHostPort(addr.text)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return holdfast.Errorf(holdfast.ErrInvalid, `%s %s: want HOST:PORT, :PORT or "off"`, addr.flag, addr.text)
 		}
 	}
-	if len(cfg.Socket()) > maxSocketPath {
-		return holdfast.Errorf(holdfast.ErrInvalid, "--run %s: too long for a unix socket below it; give a path of at most %d bytes",
-			cfg.RunDir, maxSocketPath-len("/supervisor.sock"))
+	if most := maxSocketPath - len("/supervisor.sock"); len(cfg.RunDir) > most {
+		return holdfast.Errorf(holdfast.ErrInvalid, "--run %s: too long for a unix socket below it; give a path of at most %d bytes", cfg.RunDir, most)
+	}
+	if cfg.HoldFor < 0 {
+		return holdfast.Errorf(holdfast.ErrInvalid, "--hold %s: must not be negative", cfg.HoldFor)
 	}
 	if cfg.PoolMin < 0 || cfg.PoolMax < cfg.PoolMin {
-		return holdfast.Errorf(holdfast.ErrInvalid, "pool of %d to %d sandboxes: want 0 <= min <= max", cfg.PoolMin, cfg.PoolMax)
+		return holdfast.Errorf(holdfast.ErrInvalid, "--pool-min %d, --pool-max %d: want 0 <= min <= max", cfg.PoolMin, cfg.PoolMax)
 	}
 	if strings.ContainsAny(cfg.NodeName, "/ \t\n") || cfg.NodeName == "" {
 		return holdfast.Errorf(holdfast.ErrInvalid, "--node %q: want a name without spaces and slashes", cfg.NodeName)
@@ -105,7 +112,7 @@ func (cfg Config) Validate() error {
 	return nil
 }
 
-// maxSocketPath is what sockaddr_un holds, less its final zero and the longest name we put below RunDir.
+// maxSocketPath is what sockaddr_un holds, less its final zero.
 const maxSocketPath = 107
 
 // Socket is the path of the API's unix socket.

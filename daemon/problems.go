@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -57,25 +58,42 @@ func (p *problems) review(ctx context.Context, failed error) {
 	now := p.now(ctx)
 	for _, n := range now {
 		if !slices.Contains(p.told, n) {
-			p.log.Error(n.What, "advice", n.Advice, "app", n.App, "service", n.Service)
+			p.log.Error(n.What, append([]any{"advice", n.Advice}, about(n)...)...)
 		}
 	}
 	for _, t := range p.told {
 		if !slices.Contains(now, t) {
-			p.log.Info("no longer: "+t.What, "app", t.App, "service", t.Service)
+			p.log.Info("no longer: "+t.What, about(t)...)
 		}
 	}
 	p.told = now
 }
 
+// about names the service that a problem is of, for the log.
+func about(p api.Problem) []any {
+	if p.App == "" {
+		return nil
+	}
+	return []any{"app", p.App, "service", p.Service}
+}
+
+// taken matches what the net package says of an address that another program has.
+var taken = regexp.MustCompile(`listen tcp\S* (\S*:(\d+)): bind: address already in use`)
+
 // gatewayProblem says why the gateway's process does not run.
 func gatewayProblem(err error, cfg Config) api.Problem {
-	out := api.Problem{What: "the gateway does not run: " + err.Error(), Advice: "see " + cfg.gatewayLog()}
-	if _, port, splitErr := net.SplitHostPort(cfg.HTTP); splitErr == nil && strings.Contains(err.Error(), "address already in use") {
-		out.What = fmt.Sprintf("the gateway does not run: %s is taken by another program", cfg.HTTP)
-		out.Advice = fmt.Sprintf("ss -ltnp 'sport = :%s' names it; end it, or run the agent with another --http, such as --http :8080", port)
+	m := taken.FindStringSubmatch(err.Error())
+	if m == nil {
+		return api.Problem{What: "the gateway does not run: " + err.Error(), Advice: "see " + cfg.gatewayLog()}
 	}
-	return out
+	flag, other := "--http", "--http :8080"
+	if _, port, err := net.SplitHostPort(cfg.HTTPS); err == nil && port == m[2] {
+		flag, other = "--https", "--https :8443"
+	}
+	return api.Problem{
+		What:   fmt.Sprintf("the gateway does not run: %s is taken by another program", m[1]),
+		Advice: fmt.Sprintf("ss -ltnp 'sport = :%s' names it; end it, or run the agent with another %s, such as %s", m[2], flag, other),
+	}
 }
 
 func (cfg Config) gatewayLog() string { return filepath.Join(cfg.DataDir, "gateway.log") }

@@ -35,6 +35,8 @@ type Env struct {
 	// Spawn starts this program again, detached, with args, its output going to logFile. It returns how to learn of
 	// its end.
 	Spawn func(args []string, logFile string) (Spawned, error)
+	// UnitPath is where the systemd unit is installed; default /etc/systemd/system/holdfast.service.
+	UnitPath string
 	// Version of the program.
 	Version string
 }

@@ -56,6 +56,8 @@ func (g goal) judge(s *api.ServiceView) (verdict, string) {
 		return judgeRollout(s, target)
 	case g.steady[s.Name] && s.Ready+s.Finished < s.Want && s.Backoff.Failures == 0:
 		return pending, ""
+	case s.Ready > s.Want:
+		return pending, "" // scaled down, and which replicas go is not decided yet
 	case s.Ready+s.Finished < s.Want:
 		return reached, s.Backoff.Reason
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,14 +31,15 @@ func (a *app) agentInstallCommand() *cobra.Command {
 			"  holdfast agent install --print --http :8080    only print the unit",
 		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := f.options(a); err != nil {
-				return err
-			}
 			self, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("find this program: %w", err)
 			}
-			unit := unitText(self, givenFlags(cmd.Flags(), "print"))
+			opt, err := f.options(a)
+			if err != nil {
+				return err
+			}
+			unit := unitText(self, givenFlags(cmd.Flags(), "print"), cmp.Or(opt.DataDir, "/var/lib/holdfast"))
 			if printOnly {
 				a.printf("%s", unit)
 				return nil
@@ -70,23 +72,28 @@ func givenFlags(fl *pflag.FlagSet, not ...string) []string {
 	return out
 }
 
-// unitText is the unit. KillMode=process leaves containers alone when the agent is stopped or upgraded; Delegate lets
-// it make cgroups.
-func unitText(program string, flags []string) string {
+// unitText is the unit. KillMode=process leaves containers, supervisor and gateway alone when the agent is stopped or
+// upgraded; Delegate lets it make cgroups. The agent starts when the disk of its data is mounted, and however often it
+// ended before: a node without an agent heals nothing. An agent that was told to stop where nothing runs waits for its
+// helpers, so it is given time.
+func unitText(program string, flags []string, dataDir string) string {
 	words := []string{quoteUnit(program), "agent"}
 	for _, f := range flags {
 		words = append(words, quoteUnit(f))
 	}
 	return `[Unit]
 Description=Holdfast agent: runs servers
-After=network-online.target
+After=network-online.target local-fs.target
 Wants=network-online.target
+RequiresMountsFor=` + quoteUnit(dataDir) + `
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=` + strings.Join(words, " ") + `
 Restart=always
 RestartSec=1
 KillMode=process
+TimeoutStopSec=30
 Delegate=yes
 TasksMax=infinity
 LimitNOFILE=1048576
@@ -110,18 +117,21 @@ func (a *app) install(ctx context.Context, unit string) error {
 	if _, err := exec.LookPath("systemctl"); err != nil {
 		return holdfast.Errorf(holdfast.ErrUnsupported, "install needs systemd, and systemctl is not here: run holdfast agent under your own init system")
 	}
-	if err := os.WriteFile(unitPath, []byte(unit), 0o644); err != nil {
+	if err := os.WriteFile(a.unitPath(), []byte(unit), 0o644); err != nil {
 		return fmt.Errorf("write unit: %w", err)
 	}
-	if err := a.stopAgent(ctx); err != nil && !errors.Is(err, holdfast.ErrUnavailable) {
-		return err
-	}
-	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--now", unitName}} {
+	for _, args := range [][]string{{"daemon-reload"}, {"stop", unitName}} { // one that was installed before has old flags
 		if err := systemctl(ctx, args...); err != nil {
 			return err
 		}
 	}
-	a.printf("installed %s: it runs now, and starts with the machine\n", unitPath)
+	if err := a.stopAgent(ctx); err != nil && !errors.Is(err, holdfast.ErrUnavailable) {
+		return err
+	}
+	if err := systemctl(ctx, "enable", "--now", unitName); err != nil {
+		return err
+	}
+	a.printf("installed %s: it runs now, and starts with the machine\n", a.unitPath())
 	return nil
 }
 
@@ -137,19 +147,19 @@ func (a *app) agentUninstallCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "uninstall", Short: "Stop the agent's systemd unit and remove it; containers and data stay", Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := os.Stat(unitPath); errors.Is(err, fs.ErrNotExist) {
-				return holdfast.Errorf(holdfast.ErrNotFound, "no unit is installed at %s", unitPath)
+			if _, err := os.Stat(a.unitPath()); errors.Is(err, fs.ErrNotExist) {
+				return holdfast.Errorf(holdfast.ErrNotFound, "no unit is installed at %s", a.unitPath())
 			}
 			if err := systemctl(cmd.Context(), "disable", "--now", unitName); err != nil {
 				return err
 			}
-			if err := os.Remove(unitPath); err != nil {
+			if err := os.Remove(a.unitPath()); err != nil {
 				return fmt.Errorf("remove unit: %w", err)
 			}
 			if err := systemctl(cmd.Context(), "daemon-reload"); err != nil {
 				return err
 			}
-			a.printf("removed %s; what ran goes on until holdfast down\n", unitPath)
+			a.printf("removed %s; what ran goes on until holdfast down\n", a.unitPath())
 			return nil
 		},
 	}

@@ -27,7 +27,7 @@ func (a *app) resolve(ctx context.Context, ref string) (api.ReplicaView, error) 
 	}
 	best := found[0]
 	for _, r := range found[1:] {
-		if rank(r) > rank(best) {
+		if n, most := rank(r), rank(best); n > most || n == most && r.Created.After(best.Created) {
 			best = r
 		}
 	}

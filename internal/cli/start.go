@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func (a *app) ensureAgent(ctx context.Context) error {
 	if !errors.Is(err, holdfast.ErrUnavailable) {
 		return err
 	}
-	if _, err := os.Stat(unitPath); err == nil && a.socketPath() == defaultSocket {
+	if _, err := os.Stat(a.unitPath()); err == nil && a.socketPath() == defaultSocket {
 		return holdfast.Errorf(holdfast.ErrUnavailable, "no agent answers on %s, and systemd is to run it: systemctl start holdfast", a.socketPath())
 	}
 	return a.startAgent(ctx)
@@ -84,6 +85,8 @@ func lastLines(path string, n int) string {
 
 // unitPath is where the systemd unit is installed.
 const unitPath = "/etc/systemd/system/holdfast.service"
+
+func (a *app) unitPath() string { return cmp.Or(a.UnitPath, unitPath) }
 
 // advise adds to an error's text what to do about it.
 func (a *app) advise(err error) string {

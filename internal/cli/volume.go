@@ -57,12 +57,13 @@ func (a *app) volumeListCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(volumes)
 			}
+			named := a.nodeNames(cmd.Context())
 			t := newTable("VOLUME", "APP", "SIZE", "AGE", "NODE", "USED BY")
 			for _, v := range volumes {
 				if quiet {
 					a.printf("%s\n", v.Name)
 				}
-				t.row(v.Name, v.App, size(v.SizeBytes), since(a.Now(), v.Created), v.Node, strings.Join(v.UsedBy, ", "))
+				t.row(v.Name, v.App, size(v.SizeBytes), since(a.Now(), v.Created), named.Replace(v.Node), strings.Join(v.UsedBy, ", "))
 			}
 			if quiet {
 				return nil
