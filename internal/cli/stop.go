@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast/holdfast"
 )
 
 func (a *app) agentStopCommand() *cobra.Command {
@@ -29,19 +32,48 @@ func (a *app) agentStopCommand() *cobra.Command {
 
 // stopAgent asks the agent to end and waits until its process is gone.
 func (a *app) stopAgent(ctx context.Context) error {
-	info, err := a.api().Info(ctx)
-	if err != nil {
+	if _, err := a.api().Info(ctx); err != nil {
 		return err
 	}
-	process, err := unix.PidfdOpen(info.PID, 0)
+	pid, err := peerOf(ctx, a.socketPath())
 	if err != nil {
-		return fmt.Errorf("stop agent (pid %d): %w", info.PID, err)
+		return fmt.Errorf("find the agent's process: %w", err)
+	}
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("stop agent (pid %d): %w", pid, err)
 	}
 	defer unix.Close(process)
 	if err := unix.PidfdSendSignal(process, syscall.SIGTERM, nil, 0); err != nil {
-		return fmt.Errorf("stop agent (pid %d): %w", info.PID, err)
+		return fmt.Errorf("stop agent (pid %d): %w", pid, err)
 	}
 	return awaitEnd(ctx, process)
+}
+
+// peerOf asks the kernel who listens on socket: the agent's own word for its PID is that of its PID namespace, which
+// need not be ours.
+func peerOf(ctx context.Context, socket string) (int, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var peer *unix.Ucred
+	var asked error
+	if err := raw.Control(func(fd uintptr) { peer, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return 0, err
+	}
+	if asked != nil {
+		return 0, asked
+	}
+	if peer.Pid == 0 {
+		return 0, holdfast.Errorf(holdfast.ErrUnsupported, "it is out of reach, in a container or PID namespace of its own: stop it there")
+	}
+	return int(peer.Pid), nil
 }
 
 // awaitEnd waits until the process of a pidfd has ended.
