@@ -1,10 +1,10 @@
 // Command up measures how fast replicas come up: `holdfast up` of a small static Go server, from the command to all of
-// them ready behind a published port, against `podman run -d` and `docker run -d` of the same server on the same machine
-// in the same run. Theirs have no network and nobody waits until they answer, which spares them work. Everything runs on
-// a node of its own: an agent and a Docker daemon of the host's are not touched. It needs root; podman and docker are
+// them ready behind a published port, against `podman run -d` and `docker run -d` of the same server on the same machine,
+// taking turns. Nobody waits until theirs answer, and podman's have no network, which spares them work. Everything runs
+// on nodes of its own: an agent and a Docker daemon of the host's are not touched. It needs root; podman and docker are
 // left out where they are not installed.
 //
-//	go run ./bench/up [-replicas 100] [-peers 20] [-rounds 3]
+//	go run ./bench/up [-replicas 100] [-peers 20] [-rounds 5]
 package main
 
 import (
@@ -13,71 +13,80 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"text/tabwriter"
 	"time"
 
 	"github.com/holdfast/holdfast/internal/netlab"
 )
 
+// contender is one way to start n containers.
+type contender struct {
+	name  string
+	n     int
+	start func() time.Duration // starts n, and removes them after the measurement
+	times []time.Duration
+}
+
+// rate is how many containers a second came up in the median round.
+func (c *contender) rate() float64 {
+	slices.Sort(c.times)
+	return float64(c.n) / c.times[len(c.times)/2].Seconds()
+}
+
 func main() {
 	replicas := flag.Int("replicas", 100, "replicas of holdfast up")
 	peers := flag.Int("peers", 20, "containers of podman and docker")
-	rounds := flag.Int("rounds", 3, "times that each is measured; the median is printed")
+	rounds := flag.Int("rounds", 5, "times that each is measured; the median is printed")
 	netlab.Program("bench up", func(t netlab.TB) {
 		flag.Parse()
+		contenders := []*contender{holdfast(t, *replicas)}
 		server := buildServer(t)
-		own := holdfast(t, *replicas, *rounds)
-		fmt.Printf("holdfast up, %d replicas ready: %.2f s, %.0f a second\n", *replicas, own.Seconds(), rate(*replicas, own))
 		for _, p := range []peer{podman(t, server), docker(t, server)} {
-			if p.missing != "" {
-				fmt.Printf("%s is left out: %s\n", p.name, p.missing)
-				continue
-			}
-			for _, atOnce := range []int{1, 4} {
-				took := p.measure(t, *peers, atOnce, *rounds)
-				fmt.Printf("%s run -d, %d containers, %d at a time: %.2f s, %.1f a second; holdfast up is %.0f times as fast\n",
-					p.name, *peers, atOnce, took.Seconds(), rate(*peers, took), rate(*replicas, own)/rate(*peers, took))
+			contenders = append(contenders, p.contenders(t, *peers)...)
+		}
+		for round := range *rounds + 1 {
+			for _, c := range contenders {
+				if took := c.start(); round > 0 { // the first is to warm up
+					c.times = append(c.times, took)
+				}
 			}
 		}
+		report(contenders)
 	})
 }
 
-func rate(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
-
-func median(times []time.Duration) time.Duration {
-	slices.Sort(times)
-	return times[len(times)/2]
+func report(contenders []*contender) {
+	own := contenders[0].rate()
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	defer w.Flush()
+	fmt.Fprintf(w, "\tcontainers\tseconds, median\ta second\tholdfast up is faster by\t\n")
+	for _, c := range contenders {
+		fmt.Fprintf(w, "%s\t%d\t%.2f\t%.1f\t%.1f\t\n", c.name, c.n, float64(c.n)/c.rate(), c.rate(), own/c.rate())
+	}
 }
 
 const serverPackage = "./internal/e2e/server"
 
-// holdfast returns how long `holdfast up` of n replicas takes, image built and imported.
-func holdfast(t netlab.TB, n, rounds int) time.Duration {
+// holdfast is `holdfast up` of an image that the node has.
+func holdfast(t netlab.TB, n int) *contender {
 	node := netlab.New(t, "up")
 	node.StartAgent()
 	dir := t.TempDir()
-	var times []time.Duration
-	for round := range rounds + 1 {
-		count := n
-		if round == 0 { // builds and imports the image
-			count = 1
-		}
-		compose := fmt.Sprintf(`name: up
-services:
-  web:
-    x-holdfast: {go: {dir: %q, package: %s}}
-    ports: ["18080:8080"]
-    deploy: {replicas: %d}
-`, netlab.Repository(t), serverPackage, count)
+	up := func(image string, replicas int) (took time.Duration, pinned string) {
+		compose := fmt.Sprintf("name: up\nservices:\n  web:\n    %s\n    ports: [\"18080:8080\"]\n    deploy: {replicas: %d}\n", image, replicas)
 		if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(compose), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		node.Holdfast(dir, "up")
-		if round > 0 {
-			times = append(times, time.Since(began))
-		}
-		wantReady(t, node, count)
+		took = time.Since(began)
+		pinned = wantReady(t, node, replicas)
 		node.Holdfast(dir, "down")
+		return took, pinned
 	}
-	return median(times)
+	_, image := up(fmt.Sprintf("x-holdfast: {go: {dir: %q, package: %s}}", netlab.Repository(t), serverPackage), 1)
+	return &contender{name: "holdfast up, all ready", n: n, start: func() time.Duration {
+		took, _ := up("image: "+image, n)
+		return took
+	}}
 }

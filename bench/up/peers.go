@@ -13,8 +13,8 @@ import (
 	"github.com/holdfast/holdfast/internal/netlab"
 )
 
-// wantReady fails the run unless n replicas are ready: else the figure would be of something else.
-func wantReady(t netlab.TB, node *netlab.Node, n int) {
+// wantReady fails the run unless n replicas are ready, else the figure would be of something else. It returns their image.
+func wantReady(t netlab.TB, node *netlab.Node, n int) string {
 	t.Helper()
 	client := api.Dial(node.Socket())
 	defer client.Close()
@@ -22,6 +22,7 @@ func wantReady(t netlab.TB, node *netlab.Node, n int) {
 	if err != nil || web.Ready != n {
 		t.Fatalf("%d of %d replicas are ready, %v", web.Ready, n, err)
 	}
+	return web.Image
 }
 
 // peer is another program that runs containers, on a node of its own.
@@ -61,7 +62,7 @@ func podman(t netlab.TB, server string) peer {
 		"--cgroup-manager", "cgroupfs", "--events-backend", "none",
 	}
 	// It cannot raise limits where CAP_SYS_RESOURCE is missing, and crun refuses a machine with both versions of cgroups.
-	p.args, p.run = append(p.args, "--runtime", "runc"), []string{"--ulimit", "host"}
+	p.args, p.run = append(p.args, "--runtime", "runc"), []string{"--ulimit", "host", "--network", "none"}
 	p.ask(t, "import", server, "server")
 	return p
 }
@@ -117,27 +118,33 @@ func (p peer) ask(t netlab.TB, args ...string) string {
 	return p.node.Output(p.args[0], append(p.args[1:len(p.args):len(p.args)], args...)...)
 }
 
-// measure returns how long n calls of run -d take, so many of them at a time.
-func (p peer) measure(t netlab.TB, n, atOnce, rounds int) time.Duration {
-	var times []time.Duration
-	for round := range rounds + 1 {
-		began := time.Now()
-		names := p.start(t, n, atOnce, fmt.Sprintf("r%d-%d", atOnce, round))
-		if round > 0 { // the first is to warm up
-			times = append(times, time.Since(began))
-		}
-		p.ask(t, append([]string{"rm", "-f"}, names...)...)
+// contenders are the peer with one and with four calls at a time.
+func (p peer) contenders(t netlab.TB, n int) []*contender {
+	if p.missing != "" {
+		fmt.Printf("%s is left out: %s\n", p.name, p.missing)
+		return nil
 	}
-	return median(times)
+	var all []*contender
+	for _, atOnce := range []int{1, 4} {
+		all = append(all, &contender{name: fmt.Sprintf("%s run -d, %d at a time", p.name, atOnce), n: n, start: func() time.Duration {
+			began := time.Now()
+			names := p.start(t, n, atOnce)
+			took := time.Since(began)
+			p.ask(t, append([]string{"rm", "-f"}, names...)...)
+			return took
+		}})
+	}
+	return all
 }
 
-func (p peer) start(t netlab.TB, n, atOnce int, prefix string) (names []string) {
+// start calls run -d n times, so many of them at a time, and returns the containers' names.
+func (p peer) start(t netlab.TB, n, atOnce int) (names []string) {
 	turns, failed := make(chan string), make(chan error, n)
 	var workers sync.WaitGroup
 	for range atOnce {
 		workers.Go(func() {
 			for name := range turns {
-				args := append([]string{"run", "-d", "--network", "none", "--name", name}, p.run...)
+				args := append([]string{"run", "-d", "--name", name}, p.run...)
 				cmd := p.node.Command(p.args[0], append(append(p.args[1:len(p.args):len(p.args)], args...), "server", "/server")...)
 				if out, err := cmd.CombinedOutput(); err != nil {
 					failed <- fmt.Errorf("%s run: %w: %s", p.name, err, out)
@@ -146,7 +153,7 @@ func (p peer) start(t netlab.TB, n, atOnce int, prefix string) (names []string) 
 		})
 	}
 	for i := range n {
-		names = append(names, fmt.Sprintf("%s-%d", prefix, i))
+		names = append(names, fmt.Sprintf("bench-%d", i))
 		turns <- names[i]
 	}
 	close(turns)
