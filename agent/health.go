@@ -4,26 +4,32 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
 	"github.com/holdfast/holdfast"
 )
 
-// startProbes runs the probes of the replica's service, or takes a replica without any for ready at once.
+// startProbes runs the probes of the replica's service, or takes a replica without any for ready at once. One that is both,
+// as Compose's healthcheck is, is asked once.
 func (t *task) startProbes(ctx context.Context, verdicts chan<- verdict) {
-	readiness := readinessOf(&t.spec)
-	if readiness == nil {
+	readiness, liveness := readinessOf(&t.spec), t.spec.Health.Liveness
+	switch {
+	case readiness == nil:
 		t.setReady(true, "")
-	} else {
-		t.startProbe(ctx, *readiness, false, verdicts)
+	case liveness != nil && reflect.DeepEqual(*readiness, *liveness):
+		t.startProbe(ctx, *readiness, verdicts, false, true)
+		return
+	default:
+		t.startProbe(ctx, *readiness, verdicts, false)
 	}
-	if liveness := t.spec.Health.Liveness; liveness != nil {
-		t.startProbe(ctx, *liveness, true, verdicts)
+	if liveness != nil {
+		t.startProbe(ctx, *liveness, verdicts, true)
 	}
 }
 
-func (t *task) startProbe(ctx context.Context, probe holdfast.Probe, liveness bool, verdicts chan<- verdict) {
+func (t *task) startProbe(ctx context.Context, probe holdfast.Probe, verdicts chan<- verdict, liveness ...bool) {
 	p := &prober{probe: withDefaults(probe), liveness: liveness, verdicts: verdicts}
 	switch {
 	case probe.HTTP != nil:

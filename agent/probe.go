@@ -26,7 +26,7 @@ type verdict struct {
 // prober asks one replica one probe again and again.
 type prober struct {
 	probe    holdfast.Probe
-	liveness bool
+	liveness []bool // which of the verdicts it gives
 	ask      func(ctx context.Context) error
 	verdicts chan<- verdict
 }
@@ -54,7 +54,7 @@ func (p *prober) run(ctx context.Context) {
 			failures, counted = 0, now
 			if !known || !healthy {
 				known, healthy = true, true
-				p.tell(ctx, verdict{liveness: p.liveness, healthy: true})
+				p.tell(ctx, verdict{healthy: true})
 			}
 		case !known && now.Before(grace):
 			counted = now
@@ -62,7 +62,7 @@ func (p *prober) run(ctx context.Context) {
 			failures, counted = failures+1, now
 			if failures >= max(p.probe.Retries, 1) && (!known || healthy) {
 				known, healthy = true, false
-				p.tell(ctx, verdict{liveness: p.liveness, detail: err.Error()})
+				p.tell(ctx, verdict{detail: err.Error()})
 			}
 		}
 		wait = p.nextWait(wait, known)
@@ -91,9 +91,11 @@ func (p *prober) askOnce(ctx context.Context) error {
 }
 
 func (p *prober) tell(ctx context.Context, v verdict) {
-	select {
-	case p.verdicts <- v:
-	case <-ctx.Done():
+	for _, v.liveness = range p.liveness {
+		select {
+		case p.verdicts <- v:
+		case <-ctx.Done():
+		}
 	}
 }
 

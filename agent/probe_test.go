@@ -21,7 +21,7 @@ func verdictsOf(t *testing.T, probe holdfast.Probe, during time.Duration, answer
 		defer cancel()
 		begin := time.Now()
 		verdicts := make(chan verdict)
-		p := prober{probe: withDefaults(probe), verdicts: verdicts, ask: func(context.Context) error { return answer(time.Since(begin)) }}
+		p := prober{probe: withDefaults(probe), liveness: []bool{false}, verdicts: verdicts, ask: func(context.Context) error { return answer(time.Since(begin)) }}
 		go func() { p.run(ctx); close(verdicts) }()
 		for v := range verdicts {
 			word := "bad"
