@@ -14,7 +14,7 @@ const topDir = 0x00020000
 
 // spread makes ext4 put each new directory in dir into another part of the disk. It never gives an inode away that was
 // deleted in the last minute, but looks at each of those of its part of the disk to find that out: where containers come
-// and go fast, more than half of the time of a start went into that. Other file systems know no such flag.
+// and go fast, about a third of our system time went into that. Other file systems know no such flag.
 func spread(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
